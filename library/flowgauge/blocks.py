@@ -1,0 +1,41 @@
+"""`with run(...)` and `with stepping(...)`: measure a block where no function can be decorated."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from flowgauge.probes import Mark, Probe, RunProbe, StepProbe
+
+
+class Block:
+    """A block that is measured. Make one for each `with`."""
+
+    __slots__ = ("_mark", "_probe")
+
+    def __init__(self, probe: Probe) -> None:
+        self._probe = probe
+        self._mark: Mark | None = None
+
+    def __enter__(self) -> None:
+        self._mark = self._probe.enter()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._probe.leave(self._mark, error)
+
+
+def run(name: str, *, trigger: str = "manual", kind: str = "") -> Block:
+    """Measure a block as a run of the workflow `name`; the arguments are those of `@workflow`.
+
+    Each name is a label value that stays: take it from a small set, never from data.
+    """
+    return Block(RunProbe(name, trigger=trigger, kind=kind))
+
+
+def stepping(name: str, *, workflow: str = "") -> Block:
+    """Measure a block as a step of the current run; the arguments are those of `@step`."""
+    return Block(StepProbe(name, workflow=workflow))

@@ -1,0 +1,29 @@
+"""The one fork hook of the library: what a forked child must forget before it goes on.
+
+Locks that another thread held are locked for ever in the child, and numbers that the parent already
+counted must not be counted again. Modules with such state register a reset here, once each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+
+_resets: list[Callable[[], None]] = []
+
+
+def on_fork(reset: Callable[[], None]) -> None:
+    """Call `reset` in every child that this process forks, in the order of registration."""
+    _resets.append(reset)
+
+
+def _run() -> None:
+    for reset in _resets:
+        # Logging a fault here could wait for a lock that died with its thread; the next reset matters more.
+        with contextlib.suppress(Exception):
+            reset()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=_run)

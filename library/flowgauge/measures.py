@@ -1,0 +1,60 @@
+"""What a role reads from the numbers of a cell, in base units. Pure; knows no names and no labels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from flowgauge.bins import GOOD, OUTCOMES, fold
+from flowgauge.cell import Snapshot
+
+Measure = Callable[[Snapshot, float], float]
+
+
+def merged(snapshots: Sequence[Snapshot]) -> Snapshot:
+    """Several cells as one, where a family has fewer labels than they."""
+    if len(snapshots) == 1:
+        return snapshots[0]
+    errors: dict[str, int] = {}
+    for snapshot in snapshots:
+        for name, count in snapshot.errors.items():
+            errors[name] = errors.get(name, 0) + count
+    return Snapshot(
+        started=sum(s.started for s in snapshots),
+        active=sum(s.active for s in snapshots),
+        oldest=min((s.oldest for s in snapshots if s.oldest is not None), default=None),
+        retried=sum(s.retried for s in snapshots),
+        bins=fold([s.bins for s in snapshots], snapshots[0].bins.bounds),
+        errors=errors,
+        last_success=max(s.last_success for s in snapshots),
+        last_finish=max(s.last_finish for s in snapshots),
+    )
+
+
+def _finished(snapshot: Snapshot, _now: float) -> float:
+    return sum(snapshot.finished(outcome) for outcome in OUTCOMES)
+
+
+def _oldest_age(snapshot: Snapshot, now: float) -> float:
+    return 0.0 if snapshot.oldest is None else max(now - snapshot.oldest, 0.0)
+
+
+def _success_ratio(snapshot: Snapshot, now: float) -> float:
+    # Not a number until something ended: neither 0 nor 1 would be true, and no comparison holds for it.
+    finished = _finished(snapshot, now)
+    return snapshot.finished(GOOD) / finished if finished else math.nan
+
+
+# By the second word of a role. `now` is on the clock of `perf_counter`.
+SCALARS: Final[Mapping[str, Measure]] = {
+    "started": lambda s, _: s.started,
+    "succeeded": lambda s, _: s.finished(GOOD),
+    "active": lambda s, _: s.active,
+    "retried": lambda s, _: s.retried,
+    "billed": _finished,
+    "oldest_age": _oldest_age,
+    "last_success": lambda s, _: s.last_success,
+    "last_finish": lambda s, _: s.last_finish,
+    "success_ratio": _success_ratio,
+}

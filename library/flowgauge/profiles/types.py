@@ -1,0 +1,146 @@
+"""The profile format as frozen records. `loader` fills them from YAML; the library and the operator read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Literal
+
+from flowgauge.profiles.roles import ROLES, UNITS, Instrument
+
+Severity = Literal["critical", "warning", "info"]
+PanelType = Literal["stat", "timeseries", "table", "heatmap"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """Which values of the outcome label are good, and which do not count at all; every other value is bad."""
+
+    good: tuple[str, ...]
+    ignored: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One metric family of a vocabulary.
+
+    `name` is the name as it stands in a scrape, with `_total` for counters and without `_bucket` and the like for
+    histograms. `labels` maps semantic labels to this vocabulary's label names. `values` lists the values of a label
+    that exist from the start, so that the first event is an increase. `where` are fixed matchers: the family is only
+    the part of the metric that they select.
+    """
+
+    name: str
+    role: str
+    type: Instrument
+    help: str
+    unit: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    outcomes: Outcomes | None = None
+    values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    where: Mapping[str, str] = field(default_factory=dict)
+    buckets: tuple[float, ...] = ()
+    cumulative: bool = False
+    required: bool = False
+
+    @property
+    def factor(self) -> Decimal:
+        """One of the family's unit in the base unit of its role, for example 0.001 for milliseconds."""
+        return Decimal(UNITS[self.unit if self.unit is not None else ROLES[self.role].unit][1])
+
+    @property
+    def probe(self) -> str:
+        """The sample name whose presence proves the family: `_count` for histograms and summaries."""
+        return f"{self.name}_count" if self.type in ("histogram", "summary") else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A recording rule over roles."""
+
+    record: str
+    expr: str
+    help: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """An alert over roles. `$threshold` in `expr` is `threshold`, in the base unit that `unit` names."""
+
+    name: str
+    expr: str
+    severity: Severity
+    summary: str
+    description: str
+    threshold: float | None = None
+    unit: str = ""
+    for_: str = "0s"
+
+
+@dataclass(frozen=True, slots=True)
+class Sli:
+    """Events that count and events that are bad, as rates over roles; `base` stands for the rate window."""
+
+    name: str
+    description: str
+    total: str
+    bad: str
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One query of a panel; `legend` is a Grafana legend format."""
+
+    expr: str
+    legend: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """A dashboard panel over roles. `steps` are (value, colour) thresholds above the first, which is `color`."""
+
+    title: str
+    description: str
+    type: PanelType
+    queries: tuple[Query, ...]
+    unit: str = ""
+    row: str = "Overview"
+    width: int = 12
+    height: int = 8
+    color: str = "green"
+    steps: tuple[tuple[float, str], ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+    stack: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Scrape:
+    """Where pods of this vocabulary serve their metrics when a workflow does not say it."""
+
+    port: str | int = "metrics"
+    path: str = "/metrics"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Profile:
+    """A vocabulary of metrics: what the library emits and what the operator monitors.
+
+    A profile is equal to itself only, so that it can be a key of what was computed from it.
+    """
+
+    name: str
+    title: str
+    description: str
+    scrape: Scrape = Scrape()
+    alert_prefix: str = ""
+    families: tuple[Family, ...] = ()
+    recordings: tuple[Recording, ...] = ()
+    alerts: tuple[Alert, ...] = ()
+    slis: tuple[Sli, ...] = ()
+    panels: tuple[Panel, ...] = ()
+
+    def by_role(self, role: str) -> tuple[Family, ...]:
+        """The families that play this role, in the order of the file."""
+        return tuple(family for family in self.families if family.role == role)

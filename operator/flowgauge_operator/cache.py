@@ -1,0 +1,192 @@
+"""What the operator remembers of the cluster: slim records, never bodies of children. No I/O.
+
+Events and lists fill it, `reconcile` decides by it. A workflow is found by its key, a child by its identity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from flowgauge_operator import names
+from flowgauge_operator.kinds import Kind
+from flowgauge_operator.render import Rendered
+
+
+class Key(NamedTuple):
+    """What one turn of the queue is about: a workflow, or what the workflows of a namespace share."""
+
+    sort: Literal["workflow", "namespace"]
+    namespace: str
+    name: str = ""
+
+
+@dataclass(slots=True)
+class Entry:
+    """A `MonitoredWorkflow` as last seen."""
+
+    uid: str
+    version: str
+    body: Mapping[str, Any]
+    is_deleting: bool = False
+
+    @property
+    def status(self) -> Mapping[str, Any]:
+        """The status as last seen."""
+        status: Mapping[str, Any] = self.body.get("status") or {}
+        return status
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """An object that carries our label: whose it is, what we applied, and whether it still stands so.
+
+    `is_verified` says that the content of this version is known: we wrote it, or looked at it.
+    """
+
+    kind: Kind
+    namespace: str
+    name: str
+    uid: str
+    version: str
+    owner: str
+    workflow: str
+    hash: str
+    is_drifted: bool = False
+    is_verified: bool = False
+
+    @property
+    def identity(self) -> tuple[str, str, str]:
+        """Kind, namespace and name."""
+        return (self.kind.kind, self.namespace, self.name)
+
+
+@dataclass(slots=True)
+class Expectation:
+    """What the last render of a workflow asked for: all that verification has to know.
+
+    `since` is the number of the newest look at Prometheus that had begun when this was first provisioned; only later
+    ones speak of it.
+    """
+
+    generation: int
+    rendered: Rendered
+    since: int = 0
+
+
+@dataclass(slots=True)
+class Cache:
+    """Workflows, their children, and what was last rendered for them."""
+
+    workflows: dict[Key, Entry] = field(default_factory=dict)
+    children: dict[tuple[str, str, str], Child] = field(default_factory=dict)
+    expected: dict[Key, Expectation] = field(default_factory=dict)
+    shared_errors: dict[str, str] = field(default_factory=dict)
+    _by_owner: dict[Key, set[tuple[str, str, str]]] = field(default_factory=dict)
+    _by_namespace: dict[str, set[Key]] = field(default_factory=dict)
+
+    def put_workflow(self, body: Mapping[str, Any]) -> tuple[Key, bool]:
+        """Remember a workflow; tell whether its spec, identity or deletion is news."""
+        metadata = body["metadata"]
+        key = Key("workflow", metadata["namespace"], metadata["name"])
+        known = self.workflows.get(key)
+        entry = Entry(
+            metadata["uid"],
+            metadata["resourceVersion"],
+            _slim(body),
+            bool(metadata.get("deletionTimestamp")),
+        )
+        self.workflows[key] = entry
+        self._by_namespace.setdefault(key.namespace, set()).add(key)
+        if known is None or known.uid != entry.uid or known.is_deleting != entry.is_deleting:
+            return key, True
+        return key, known.body["metadata"].get("generation") != metadata.get("generation")
+
+    def drop_workflow(self, key: Key) -> None:
+        """Forget a workflow; its children go when the garbage collector reports them."""
+        if self.workflows.pop(key, None) is not None:
+            _discard(self._by_namespace, key.namespace, key)
+        self.expected.pop(key, None)
+
+    def put_child(self, child: Child) -> None:
+        """Remember a child under its workflow."""
+        self.drop_child(child.identity)
+        self.children[child.identity] = child
+        self._by_owner.setdefault(self.owner_of(child), set()).add(child.identity)
+
+    def drop_child(self, identity: tuple[str, str, str]) -> Child | None:
+        """Forget a child and return it."""
+        child = self.children.pop(identity, None)
+        if child is not None:
+            _discard(self._by_owner, self.owner_of(child), identity)
+        return child
+
+    @staticmethod
+    def owner_of(child: Child) -> Key:
+        """The key whose turn brings this child in line."""
+        if child.workflow:
+            return Key("workflow", child.namespace, child.workflow)
+        return Key("namespace", child.namespace)
+
+    def children_of(self, key: Key) -> Iterator[Child]:
+        """The children that are remembered for a key."""
+        for identity in tuple(self._by_owner.get(key, ())):
+            yield self.children[identity]
+
+    def in_namespace(self, namespace: str) -> Iterator[Key]:
+        """The workflows of a namespace that are not being deleted."""
+        return (
+            key
+            for key in self._by_namespace.get(namespace, ())
+            if not self.workflows[key].is_deleting
+        )
+
+    def shares_monitor(self, namespace: str) -> bool | None:
+        """Whether a workflow of the namespace needs the shared monitor; None while that is not known for all."""
+        is_known = True
+        for key in self.in_namespace(namespace):
+            expected = self.expected.get(key)
+            if expected is not None and expected.rendered.shares_monitor:
+                return True
+            is_known &= expected is not None
+        return False if is_known else None
+
+
+def _discard(index: dict[Any, set[Any]], key: Any, member: Any) -> None:
+    members = index[key]
+    members.discard(member)
+    # Names come and go for as long as we live; an empty set for each would be a leak.
+    if not members:
+        del index[key]
+
+
+def child_of(kind: Kind, body: Mapping[str, Any], digest: str | None) -> Child:
+    """The record of an object; `digest` is that of its content, None where only its metadata was read."""
+    metadata = body["metadata"]
+    labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
+    owner = next(
+        (o["uid"] for o in metadata.get("ownerReferences") or [] if o.get("controller")), ""
+    )
+    applied = annotations.get(names.HASH, "")
+    return Child(
+        kind=kind,
+        namespace=metadata.get("namespace") or "",
+        name=metadata["name"],
+        uid=metadata["uid"],
+        version=metadata.get("resourceVersion", ""),
+        owner=owner,
+        workflow=labels.get(names.WORKFLOW, ""),
+        hash=applied,
+        is_drifted=digest is not None and digest != applied,
+        is_verified=digest is not None,
+    )
+
+
+def _slim(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    metadata = body["metadata"]
+    return {
+        "metadata": {key: metadata.get(key) for key in ("name", "namespace", "uid", "generation")},
+        "spec": body.get("spec") or {},
+        "status": body.get("status") or {},
+    }

@@ -1,0 +1,233 @@
+"""The command line: what the operator would make and say, without a cluster. Exit codes 0 fine, 1 bad input, 2 wrong use."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+
+from flowgauge import profiles
+from flowgauge.profiles import ProfileError
+from flowgauge_operator import model, names, promql
+from flowgauge_operator.model import SpecError
+from flowgauge_operator.render import Capabilities, Options, Rendered, render, scrape
+from flowgauge_operator.render.manifest import Manifest, hashed
+
+
+class InputError(ValueError):
+    """Input that cannot be used; the message names file, object, field and remedy."""
+
+
+class _Dumper(yaml.CSafeDumper):
+    """YAML in which long texts stay readable: expressions on one line, JSON documents as blocks."""
+
+
+def _text(dumper: yaml.CSafeDumper, value: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar(
+        "tag:yaml.org,2002:str", value, style="|" if "\n" in value else None
+    )
+
+
+_Dumper.add_representer(str, _text)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command."""
+    arguments = _parser().parse_args(argv)
+    try:
+        code: int = arguments.run(arguments)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # The reader, `head` perhaps, has seen enough.
+        sys.stderr.close()
+        return 0
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="flowgauge",
+        description="Render and check the monitoring of workflows, without a cluster.",
+    )
+    parser.add_argument("--version", action="version", version=f"flowgauge {_version()}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    generate = _command(
+        commands, "generate", "print the manifests that the operator would apply", _generate
+    )
+    generate.add_argument(
+        "--runbook-base-url",
+        default="",
+        metavar="URL",
+        help="page of the runbooks that alerts link to",
+    )
+    generate.add_argument(
+        "--grafana-url", default="", metavar="URL", help="Grafana that alerts link to"
+    )
+    generate.add_argument(
+        "--without-prometheus-operator",
+        action="store_true",
+        help="rules as ConfigMaps and prometheus.io annotations, as where Prometheus Operator is missing",
+    )
+    _command(commands, "validate", "say what the operator would refuse", _validate)
+    return parser
+
+
+def _command(commands: Any, name: str, text: str, run: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=text,
+        description=text.capitalize() + ".",
+        epilog="Exit codes: 0 fine, 1 bad input, 2 wrong use.",
+    )
+    parser.add_argument(
+        "-f",
+        "--filename",
+        action="append",
+        required=True,
+        metavar="FILE",
+        help="YAML with MonitoredWorkflow objects; - reads standard input; may be given more than once",
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _version() -> str:
+    try:
+        return metadata.version("flowgauge")
+    except metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+def _generate(arguments: argparse.Namespace) -> int:
+    options = Options(
+        runbook_url=arguments.runbook_base_url, grafana_url=arguments.grafana_url.rstrip("/")
+    )
+    capabilities = (
+        Capabilities(frozenset()) if arguments.without_prometheus_operator else Capabilities()
+    )
+    files = [(text, name) for name, text in _read(arguments.filename)]
+    sys.stdout.write(_generated(files, options, capabilities))
+    sys.stdout.flush()
+    return 0
+
+
+def _validate(arguments: argparse.Namespace) -> int:
+    found = 0
+    for name, text in _read(arguments.filename):
+        for body in documents(text, name):
+            messages = problems(body)
+            found += len(messages)
+            for message in messages:
+                print(f"{name}: {_title(body)}: {message}", file=sys.stderr)
+            if not messages:
+                print(f"{name}: {_title(body)}: valid")
+    return 1 if found else 0
+
+
+def generated(
+    text: str,
+    source: str,
+    *,
+    options: Options | None = None,
+    capabilities: Capabilities | None = None,
+) -> str:
+    """The manifests of all workflows in a YAML text, as the operator applies them, minus owner references.
+
+    Raises:
+        InputError: the text or a workflow in it cannot be used.
+    """
+    return _generated([(text, source)], options or Options(), capabilities)
+
+
+def _generated(
+    files: Sequence[tuple[str, str]], options: Options, capabilities: Capabilities | None
+) -> str:
+    shared, manifests = dict[str, Manifest](), list[Manifest]()
+    bodies = ((body, name) for text, name in files for body in documents(text, name))
+    for body, source in bodies:
+        if messages := problems(body, capabilities):
+            raise InputError(f"{source}: {_title(body)}: {'; '.join(messages)}")
+        workflow = model.parse(body)
+        rendered = _render(body, options, capabilities)
+        if rendered.shares_monitor:
+            monitor = scrape.shared_monitor(workflow.namespace, dict(options.monitor_labels))
+            shared[workflow.namespace] = hashed(monitor, options.keys)
+        manifests += [hashed(child, options.keys) for child in rendered.children]
+    everything = [*shared.values(), *manifests]
+    return yaml.dump_all(
+        everything, Dumper=_Dumper, sort_keys=False, width=10**6, allow_unicode=True
+    )
+
+
+def problems(body: dict[str, Any], capabilities: Capabilities | None = None) -> list[str]:
+    """What the API server or the operator would refuse in a decoded object; empty if nothing."""
+    try:
+        return [str(problem) for problem in _render(body, Options(), capabilities).problems]
+    except SpecError as error:
+        return [str(error)]
+    except ProfileError as error:
+        return [f"spec.profile: {error.source} {error.message}"]
+    except promql.ExpressionError as error:
+        return [str(error)]
+
+
+def _render(body: dict[str, Any], options: Options, capabilities: Capabilities | None) -> Rendered:
+    workflow = model.parse(body)
+    profile = profiles.builtin(workflow.spec.profile)
+    return render(workflow, profile, capabilities or Capabilities(), options)
+
+
+def documents(text: str, source: str) -> Iterator[dict[str, Any]]:
+    """The `MonitoredWorkflow` objects in a YAML text; other objects are left alone.
+
+    Raises:
+        InputError: the text is no YAML, or holds no workflow.
+    """
+    try:
+        bodies = list(yaml.safe_load_all(text))
+    except yaml.YAMLError as error:
+        raise InputError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
+    ours = [body for body in bodies if isinstance(body, dict) and body.get("kind") == names.KIND]
+    if not ours:
+        raise InputError(
+            f"{source} holds no {names.KIND}; each needs apiVersion: {names.API_VERSION} and kind: {names.KIND}"
+        )
+    for body in ours:
+        if body.get("apiVersion") != names.API_VERSION:
+            raise InputError(
+                f"{source}: apiVersion is {body.get('apiVersion')!r}, must be {names.API_VERSION}"
+            )
+        yield body
+
+
+def _title(body: dict[str, Any]) -> str:
+    metadata_ = body.get("metadata")
+    if not isinstance(metadata_, dict):
+        return "default/?"
+    return f"{metadata_.get('namespace', 'default')}/{metadata_.get('name', '?')}"
+
+
+def _read(paths: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for path in paths:
+        if path == "-":
+            yield "standard input", sys.stdin.read()
+            continue
+        try:
+            yield path, Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            _fail(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}")
+
+
+def _fail(message: str) -> NoReturn:
+    raise InputError(message)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,624 @@
+"""The `MonitoredWorkflow` resource as typed models: the source of the CRD and of every parse. Pure.
+
+Constraints that a schema or CEL can state stand here, so that the API server and the command line refuse bad input with
+the same words. What needs a profile, PromQL or Prometheus is checked in `render`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, ValidationError
+
+from flowgauge_operator import duration
+from flowgauge_operator.constraint import Model, Obeys, Rule, like, matches
+
+_DURATION = r"[1-9][0-9]{0,3}(s|m|h|d|w)"
+# No control characters, and none that turn or hide text.
+_HIDDEN = r"\x7f\x{200b}-\x{200f}\x{202a}-\x{202e}\x{2060}-\x{2069}\x{feff}"
+_LINE = rf"^[^\x00-\x1f{_HIDDEN}]*$"
+_TEXT = rf"^[^\x00-\x08\x0b-\x1f{_HIDDEN}]*$"
+_LABEL_VALUE = r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$"
+_NAMESPACE = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
+_OBJECT_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+
+
+def _cron_field(value: str, names: str = "") -> str:
+    one = f"({value}{'|' + names if names else ''})"
+    step = rf"(\*|{one}(-{one})?)(/[1-9][0-9]?)?"
+    return f"{step}(,{step})*"
+
+
+_CRON = (
+    r"^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|"
+    + r"\s+".join(
+        (
+            _cron_field("[0-5]?[0-9]"),
+            _cron_field("[01]?[0-9]|2[0-3]"),
+            _cron_field("0?[1-9]|[12][0-9]|3[01]"),
+            _cron_field("0?[1-9]|1[0-2]", "JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC"),
+            _cron_field("[0-7]", "SUN|MON|TUE|WED|THU|FRI|SAT"),
+        )
+    )
+    + ")$"
+)
+
+Duration = Annotated[
+    str,
+    Field(max_length=6),
+    like(
+        f"^{_DURATION}$", "must be a whole number with a unit of s, m, h, d or w, such as 15s or 5m"
+    ),
+]
+Hold = Annotated[
+    str,
+    Field(max_length=6),
+    like(
+        f"^(0s|{_DURATION})$",
+        "must be 0s or a whole number with a unit of s, m, h, d or w, such as 5m",
+    ),
+]
+Line = Annotated[str, Field(max_length=256, pattern=_LINE)]
+Text = Annotated[str, Field(max_length=1024, pattern=_TEXT)]
+PromQL = Annotated[str, Field(min_length=1, max_length=2048, pattern=_TEXT)]
+Severity = Literal["critical", "warning", "info"]
+Name = Annotated[
+    str,
+    Field(min_length=1, max_length=63),
+    like(
+        r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$",
+        "must be lower-case letters, digits and dashes, such as success-rate",
+    ),
+]
+AlertName = Annotated[
+    str,
+    Field(max_length=100),
+    like(
+        r"^[A-Z][A-Za-z0-9]{0,99}$",
+        "must be letters and digits that begin with a capital, such as HighErrorRate",
+    ),
+]
+
+# Labels that say whose an alert is. A user's value there would send it to the wrong people.
+RESERVED_LABELS = (
+    "alertname",
+    "severity",
+    "namespace",
+    "monitored_workflow",
+    "slo",
+    "burn_tier",
+)
+_LABEL_NAME = r"^[a-zA-Z_][a-zA-Z0-9_]{0,62}$"
+AlertLabels = Annotated[
+    dict[str, Annotated[str, Field(max_length=256, pattern=_LINE)]],
+    Field(max_length=16),
+    Obeys(
+        (
+            Rule(
+                f"self.all(k, k.matches('{_LABEL_NAME}') && !k.startsWith('__') && !(k in ["
+                + ", ".join(f"'{label}'" for label in RESERVED_LABELS)
+                + "]))",
+                "label names are letters, digits and underscores, do not begin with __ and are none of "
+                + ", ".join(RESERVED_LABELS)
+                + "; rename the label",
+                lambda labels: all(
+                    matches(_LABEL_NAME, key)
+                    and not key.startswith("__")
+                    and key not in RESERVED_LABELS
+                    for key in labels
+                ),
+            ),
+        )
+    ),
+]
+_LABEL_KEY = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
+_BY_NAME = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+_SET = {"x-kubernetes-list-type": "set"}
+_EMPTY: dict[str, Any] = {"default": {}}
+
+
+def _named_once(items: list[Any]) -> list[Any]:
+    names = [item.name for item in items]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"the name {name} stands twice; rename one of the two")
+    return items
+
+
+class Selector(Model):
+    """Which pods belong to the workflow."""
+
+    match_labels: Annotated[
+        dict[str, Annotated[str, Field(max_length=63, pattern=_LABEL_VALUE)]],
+        Field(min_length=1, max_length=16),
+        Obeys(
+            (
+                Rule(
+                    f"self.all(k, k.size() <= 316 && k.matches('{_LABEL_KEY}'))",
+                    "label keys must be valid Kubernetes label keys, such as app or app.kubernetes.io/name",
+                    lambda labels: all(
+                        len(key) <= 316 and matches(_LABEL_KEY, key) for key in labels
+                    ),
+                ),
+            )
+        ),
+    ] = Field(description="Labels that a pod must carry, all of them. At least one.")
+
+
+class SecretKey(Model):
+    """A key of a Secret in the workflow's own namespace. The operator passes the name on and never reads the Secret."""
+
+    name: Annotated[str, Field(min_length=1, max_length=253, pattern=_OBJECT_NAME)] = Field(
+        description="Name of the Secret, in the namespace of the MonitoredWorkflow."
+    )
+    key: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")] = Field(
+        description="Key within the Secret."
+    )
+
+
+class Tls(Model):
+    """How Prometheus checks and identifies itself to an https target."""
+
+    ca: SecretKey | None = Field(
+        None, description="Certificate authority that signed the target's certificate."
+    )
+    cert: SecretKey | None = Field(None, description="Client certificate that Prometheus presents.")
+    key_secret: SecretKey | None = Field(None, description="Private key of the client certificate.")
+    server_name: Annotated[str, Field(max_length=253, pattern=_LINE)] | None = Field(
+        None,
+        description="Host name that the certificate must be for, where it is not the pod's address.",
+    )
+    insecure_skip_verify: bool = Field(False, description="Accept any certificate. Only for tests.")
+
+
+class Authorization(Model):
+    """The Authorization header of a scrape."""
+
+    type: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z][A-Za-z0-9-]*$")] = (
+        Field("Bearer", description="Authentication scheme; Basic is not supported here.")
+    )
+    credentials: SecretKey = Field(description="Secret key that holds the token.")
+
+
+class Limits(Model):
+    """What one target may expose before Prometheus drops its scrape, so that a mistake stays small."""
+
+    samples: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(
+        None, description="Samples in one scrape of one target."
+    )
+    labels: Annotated[int, Field(ge=1, le=500)] | None = Field(
+        None, description="Labels on one series."
+    )
+
+
+_PORT_NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+Port = Annotated[
+    int | str,
+    Field(
+        json_schema_extra={
+            "x-kubernetes-int-or-string": True,
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "maxLength": 15,
+        }
+    ),
+    Obeys(
+        (
+            Rule(
+                "type(self) == int ? self >= 1 && self <= 65535 :"
+                f" string(self).matches('{_PORT_NAME}') && string(self).matches('[a-z]')",
+                "scrape.port must be a number from 1 to 65535 or the name of a container port",
+                lambda port: (
+                    1 <= port <= 65535
+                    if isinstance(port, int)
+                    else len(port) <= 15 and matches(_PORT_NAME, port) and matches("[a-z]", port)
+                ),
+            ),
+        )
+    ),
+]
+
+
+class Scrape(Model):
+    """How the workflow's metrics reach Prometheus."""
+
+    RULES = (
+        Rule(
+            "!has(self.timeout) || duration(self.timeout.matches('[dw]$') ? '8760h' : self.timeout)"
+            " <= duration(self.interval.matches('[dw]$') ? '8760h' : self.interval)",
+            "scrape.interval must not be below scrape.timeout; raise interval or lower timeout",
+            lambda s: (
+                s.timeout is None or duration.seconds(s.timeout) <= duration.seconds(s.interval)
+            ),
+        ),
+        Rule(
+            "!has(self.tls) || self.scheme == 'https'",
+            "scrape.tls needs scrape.scheme: https; set the scheme or remove tls",
+            lambda s: s.tls is None or s.scheme == "https",
+        ),
+    )
+
+    mode: Literal["ServiceMonitor", "PodMonitor", "Annotations", "Push", "None"] = Field(
+        "ServiceMonitor",
+        description=(
+            "ServiceMonitor: the operator makes a headless Service, scraped through the namespace's shared"
+            " ServiceMonitor. PodMonitor: pods are scraped without a Service. Annotations: prometheus.io annotations on"
+            " the Service, for a Prometheus without Prometheus Operator. Push: the workflow pushes to a Pushgateway."
+            " None: something else scrapes."
+        ),
+    )
+    port: Port | None = Field(
+        None,
+        description="Container port that serves the metrics, by name or number. Default: the profile's.",
+    )
+    path: (
+        Annotated[
+            str,
+            Field(max_length=512),
+            like(
+                r"^/[A-Za-z0-9_./~%+-]*$",
+                "must be a path that begins with a slash, such as /metrics",
+            ),
+        ]
+        | None
+    ) = Field(
+        None, description="HTTP path of the metrics. Default: the profile's, usually /metrics."
+    )
+    interval: Duration = Field("15s", description="Time between two scrapes.")
+    timeout: Duration | None = Field(
+        None,
+        description="Time after which a scrape is given up. Default: 10s, or the interval if that is shorter.",
+    )
+    scheme: Literal["http", "https"] = Field(
+        "http", description="Protocol of the metrics endpoint."
+    )
+    tls: Tls | None = Field(
+        None, description="TLS settings for scheme https. Gives the workflow a monitor of its own."
+    )
+    authorization: Authorization | None = Field(
+        None,
+        description="Credentials by a Secret reference. Gives the workflow a monitor of its own.",
+    )
+    limits: Limits | None = Field(
+        None, description="Limits of one scrape. Gives the workflow a monitor of its own."
+    )
+    drop_metrics: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=256, pattern=_LINE)]],
+        Field(max_length=32, json_schema_extra=_SET),
+    ] = Field(
+        default_factory=list,
+        description=(
+            "Regular expressions (RE2, anchored) of metric names that Prometheus drops. Gives the workflow a monitor of"
+            " its own."
+        ),
+    )
+
+
+class Schedule(Model):
+    """When runs are expected, so that silence is not taken for success."""
+
+    cron: Annotated[
+        str,
+        Field(max_length=120),
+        like(
+            _CRON,
+            "must be five cron fields (minute hour day month weekday), such as 0 2 * * *, or @hourly, @daily, @weekly,"
+            " @monthly or @yearly",
+        ),
+    ] = Field(
+        description="Cron expression of five fields, or @hourly, @daily, @weekly, @monthly, @yearly."
+    )
+    time_zone: Annotated[
+        str,
+        Field(max_length=64),
+        like(
+            r"^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+){0,2}$",
+            "must be a time zone of the IANA database, such as Europe/Zurich",
+        ),
+    ] = Field(
+        "UTC",
+        description="Time zone of the cron expression, as in the IANA database: Europe/Zurich.",
+    )
+    deadline: Duration = Field(
+        "10m", description="Time after a planned start in which a good run must have ended."
+    )
+
+
+class Success(Model):
+    """Share of runs that end well."""
+
+
+class Latency(Model):
+    """Share of runs that end within a threshold."""
+
+    threshold: Annotated[
+        str,
+        Field(max_length=9),
+        like(
+            r"^[1-9][0-9]{0,5}(ms|s|m|h)$",
+            "must be a whole number with a unit of ms, s, m or h, such as 500ms or 5s",
+        ),
+    ] = Field(
+        description="Duration within which a run must end. Must be a bucket bound of the profile's run.duration."
+    )
+
+
+class Freshness(Model):
+    """Share of time in which the newest good run is young enough."""
+
+    max_age: Duration = Field(description="Age that the newest good run may reach.")
+
+
+class Gauge(Model):
+    """Share of time in which a gauge stays within a bound."""
+
+    RULES = (
+        Rule(
+            "has(self.max) != has(self.min)",
+            "gauge needs exactly one of max and min; give one of the two",
+            lambda gauge: (gauge.max is None) != (gauge.min is None),
+        ),
+    )
+
+    role: Annotated[
+        str,
+        Field(max_length=64),
+        like(r"^[a-z]+\.[a-z_]+$", "must be a role, such as queue.depth"),
+    ] = Field(description="Role of the gauge, for example queue.depth.")
+    max: float | None = Field(None, description="Largest good value, in the role's base unit.")
+    min: float | None = Field(None, description="Smallest good value, in the role's base unit.")
+
+
+class Custom(Model):
+    """Any ratio of bad events to all events, as PromQL over roles."""
+
+    total: PromQL = Field(description="Rate of all events that count; $window is the rate window.")
+    bad: PromQL = Field(description="Rate of bad events; $window is the rate window.")
+
+
+_KINDS = ("success", "latency", "freshness", "gauge", "custom")
+
+
+class Slo(Model):
+    """One service level objective: what is good, how much of it, over which time."""
+
+    RULES = (
+        Rule(
+            "[" + ", ".join(f"has(self.{kind})" for kind in _KINDS) + "].filter(x, x).size() == 1",
+            "an SLO needs exactly one of success, latency, freshness, gauge and custom; keep one of them",
+            lambda slo: sum(getattr(slo, kind) is not None for kind in _KINDS) == 1,
+        ),
+    )
+
+    name: Name = Field(
+        description="Name of the SLO, unique within the workflow; the label slo of its series."
+    )
+    objective: Annotated[
+        float,
+        Obeys(
+            (
+                Rule(
+                    "self > 0.0 && self <= 99.9999",
+                    "objective is in percent, above 0 and at most 99.9999; 100 would leave no budget, choose for example"
+                    " 99.9",
+                    lambda objective: 0 < objective <= 99.9999,
+                ),
+            )
+        ),
+    ] = Field(
+        description="Objective in percent, above 0 and at most 99.9999. 99.5 allows one bad run in 200."
+    )
+    window: Annotated[
+        str,
+        Field(max_length=6),
+        like(
+            r"^[1-9][0-9]{0,3}(m|h|d|w)$",
+            "must be a whole number with a unit of m, h, d or w, such as 30d",
+        ),
+    ] = Field(
+        "30d",
+        description="Rolling window of the error budget. Below 7d the alert windows shrink in proportion.",
+    )
+    min_bad_events: Annotated[int, Field(ge=1, le=1000)] = Field(
+        2,
+        description="Bad events below which no burn alert fires, so that one failure of a quiet workflow pages nobody.",
+    )
+    alerting: bool = Field(
+        True, description="Whether burn-rate alerts are made. The budget is recorded in any case."
+    )
+    success: Success | None = Field(None, description="Runs that ended well, of those that count.")
+    latency: Latency | None = Field(None, description="Runs that ended within a threshold.")
+    freshness: Freshness | None = Field(
+        None, description="Time in which the newest good run was young enough."
+    )
+    gauge: Gauge | None = Field(None, description="Time in which a gauge was within its bound.")
+    custom: Custom | None = Field(None, description="Own expressions over roles.")
+
+    @property
+    def kind(self) -> str:
+        """Which of the five it is."""
+        return next(kind for kind in _KINDS if getattr(self, kind) is not None)
+
+
+class Override(Model):
+    """Changes to one alert of the profile."""
+
+    threshold: float | None = Field(
+        None, description="Threshold in the alert's base unit: seconds, ratio, bytes, count."
+    )
+    for_: Hold | None = Field(
+        None, alias="for", description="Time for which the condition must hold."
+    )
+    severity: Severity | None = Field(
+        None, description="critical pages, warning makes a ticket, info is for the record."
+    )
+
+
+class ExtraAlert(Model):
+    """An alert of the user's own."""
+
+    name: AlertName = Field(description="Name of the alert, in CamelCase.")
+    expr: PromQL = Field(
+        description=(
+            "PromQL; may name roles, as $rate(run.finished[5m]). Plain selectors must match namespace by equality."
+        )
+    )
+    for_: Hold = Field("0s", alias="for", description="Time for which the condition must hold.")
+    severity: Severity = Field(
+        "warning", description="critical pages, warning makes a ticket, info is for the record."
+    )
+    summary: Line = Field(
+        "",
+        description="One line that names the state. Shown literally; templates are not expanded.",
+    )
+    description: Text = Field(
+        "",
+        description="What it means and what to do. Shown literally; templates are not expanded.",
+    )
+    labels: AlertLabels = Field(default_factory=dict, description="Further labels of this alert.")
+
+
+class Alerts(Model):
+    """Which alerts there are and how they behave."""
+
+    disabled: Annotated[list[AlertName], Field(max_length=64, json_schema_extra=_SET)] = Field(
+        default_factory=list,
+        description="Alerts of the profile that are left out, by name, with or without prefix.",
+    )
+    overrides: Annotated[dict[str, Override], Field(max_length=64)] = Field(
+        default_factory=dict,
+        description="Changes to alerts of the profile, by name, with or without prefix.",
+    )
+    extra: Annotated[
+        list[ExtraAlert],
+        Field(max_length=32, json_schema_extra=_BY_NAME),
+        AfterValidator(_named_once),
+    ] = Field(default_factory=list, description="Alerts of the user's own.")
+    labels: AlertLabels = Field(
+        default_factory=dict,
+        description="Labels added to every alert, for routing: team: fulfilment.",
+    )
+
+
+class Dashboard(Model):
+    """Where the dashboard goes."""
+
+    folder: Annotated[str, Field(max_length=128, pattern=_LINE)] | None = Field(
+        None, description="Grafana folder. Default: the name of the namespace."
+    )
+    mode: Literal["ConfigMap", "None"] = Field(
+        "ConfigMap",
+        description="ConfigMap: with the label that Grafana's sidecar looks for. None: no dashboard.",
+    )
+
+
+class Spec(Model):
+    """What is monitored and how."""
+
+    RULES = (
+        Rule(
+            "self.scrape.mode in ['Push', 'None'] || has(self.selector)",
+            "spec.selector is needed unless scrape.mode is Push or None; say which pods belong to the workflow",
+            lambda spec: spec.scrape.mode in ("Push", "None") or spec.selector is not None,
+        ),
+    )
+
+    profile: Name = Field(
+        "workflow", description="Vocabulary of the metrics: the name of a built-in profile."
+    )
+    suspend: bool = Field(
+        False, description="Stop alerting and spending budget; scraping and the dashboard stay."
+    )
+    selector: Selector | None = Field(
+        None, description="Pods of the workflow, in its own namespace."
+    )
+    scrape: Scrape = Field(
+        default_factory=Scrape,
+        json_schema_extra=_EMPTY,
+        description="How the metrics reach Prometheus.",
+    )
+    schedule: Schedule | None = Field(
+        None,
+        description="When runs are expected. Checked and kept; nothing is rendered from it yet.",
+    )
+    slos: Annotated[
+        list[Slo], Field(max_length=16, json_schema_extra=_BY_NAME), AfterValidator(_named_once)
+    ] = Field(default_factory=list, description="Service level objectives, at most 16.")
+    alerts: Alerts = Field(
+        default_factory=Alerts,
+        json_schema_extra=_EMPTY,
+        description="Which alerts there are and how they behave.",
+    )
+    dashboard: Dashboard = Field(
+        default_factory=Dashboard,
+        json_schema_extra=_EMPTY,
+        description="Where the dashboard goes.",
+    )
+
+
+class Workflow(Model):
+    """A parsed `MonitoredWorkflow`: identity and spec."""
+
+    namespace: str
+    name: str
+    uid: str = ""
+    generation: int = 0
+    spec: Spec
+
+
+class SpecError(ValueError):
+    """A spec that cannot be used: the field, what is wrong with it, and the remedy."""
+
+    def __init__(self, path: str, message: str, reason: str = "InvalidSpec") -> None:
+        super().__init__(f"{path}: {message}")
+        self.path = path
+        self.message = message
+        self.reason = reason
+
+
+def parse(body: dict[str, Any], *, default_namespace: str = "default") -> Workflow:
+    """The workflow in a decoded `MonitoredWorkflow` object.
+
+    Raises:
+        SpecError: the object does not fit the schema; the message names the first field at fault and the remedy.
+    """
+    metadata = body.get("metadata") or {}
+    if not isinstance(metadata, dict):
+        raise SpecError("metadata", "must be a mapping with name and namespace")
+    name = metadata.get("name") or ""
+    if not isinstance(name, str) or not 0 < len(name) <= 63 or not matches(_OBJECT_NAME, name):
+        message = "must be a valid object name of at most 63 characters: it becomes a label value"
+        raise SpecError("metadata.name", message)
+    namespace = metadata.get("namespace") or default_namespace
+    if not isinstance(namespace, str) or not matches(_NAMESPACE, namespace):
+        message = "must be the name of a namespace: lower-case letters, digits and dashes"
+        raise SpecError("metadata.namespace", message)
+    try:
+        spec = Spec.model_validate(body.get("spec") or {})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise SpecError(_dotted(("spec", *first["loc"])), _message(first)) from error
+    return Workflow(
+        namespace=namespace,
+        name=name,
+        uid=metadata.get("uid") or "",
+        generation=metadata.get("generation") or 0,
+        spec=spec,
+    )
+
+
+def _message(error: Mapping[str, Any]) -> str:
+    text = str(error["msg"])
+    if error["type"] == "value_error":
+        return text.removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        return "is no field of this resource; correct its name or remove it"
+    given = repr(error["input"])
+    return f"{text[0].lower()}{text[1:]}, not {given if len(given) < 80 else given[:80] + '…'}"
+
+
+def _dotted(path: Sequence[str | int]) -> str:
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text

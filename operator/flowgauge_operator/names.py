@@ -1,0 +1,63 @@
+"""Every name that users and other programs can see: labels, annotations, object names, dashboard uids. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+GROUP = "flowgauge.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+KIND = "MonitoredWorkflow"
+
+FIELD_MANAGER = "flowgauge"
+STATUS_FIELD_MANAGER = "flowgauge-status"
+
+# The two labels that identify a series' owner. Prometheus Operator adds the first, our relabeling the second.
+NAMESPACE_LABEL = "namespace"
+WORKFLOW_LABEL = "monitored_workflow"
+
+MANAGED_BY = "app.kubernetes.io/managed-by"
+MANAGER = "flowgauge"
+MANAGED_SELECTOR = f"{MANAGED_BY}={MANAGER}"
+NAME = "app.kubernetes.io/name"
+INSTANCE = "app.kubernetes.io/instance"
+
+WORKFLOW = f"{GROUP}/workflow"  # label: on a workflow's children; on its Service it becomes monitored_workflow
+SHARED = f"{GROUP}/shared"  # label: on what the workflows of a namespace share
+HASH = f"{GROUP}/hash"  # annotation: digest of the content that we applied
+PATH = f"{GROUP}/path"  # annotations of a Service that the shared ServiceMonitor reads
+INTERVAL = f"{GROUP}/interval"
+TIMEOUT = f"{GROUP}/timeout"
+
+SHARED_MONITOR = "flowgauge-shared"
+PORT = "metrics"  # what every Service port is called, whatever the pod's port is
+
+_DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+def digest(text: str, length: int = 8) -> str:
+    """A short stable hex digest, for names and uids."""
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()[:length]
+
+
+def child(workflow: str, suffix: str) -> str:
+    """The name of a workflow's child: `orders-metrics`; a valid DNS label whatever the workflow is called.
+
+    A workflow's name may be a DNS subdomain that begins with a digit or holds dots; a Service's may not.
+    """
+    plain = f"{workflow}-{suffix}"
+    if _DNS_LABEL.fullmatch(plain):
+        return plain
+    slug = re.sub(r"[^a-z0-9-]", "-", workflow)[:40].strip("-")
+    return f"fg-{slug}-{digest(workflow)}-{suffix}"
+
+
+def dashboard_uid(namespace: str, workflow: str) -> str:
+    """The uid of a workflow's dashboard: at most 40 characters of `[a-z0-9-]`, the same in every render."""
+    return f"fg-{digest(f'{namespace}/{workflow}', 24)}"
+
+
+def group(namespace: str, workflow: str, part: str) -> str:
+    """The name of a rule group; unique over the cluster, so that Prometheus' answer tells whose it is."""
+    return f"flowgauge/{namespace}/{workflow}/{part}"

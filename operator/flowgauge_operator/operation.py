@@ -1,0 +1,345 @@
+"""Run the operator: fill the cache, feed the queue, look at Prometheus, list again now and then. Called by `__main__`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from flowgauge_operator import cache, errors, kinds, names
+from flowgauge_operator.cache import Cache, Key
+from flowgauge_operator.cluster import Cluster
+from flowgauge_operator.credentials import Credentials
+from flowgauge_operator.kinds import Kind
+from flowgauge_operator.presence import READ, WRITE, Discovery, Watched, discover
+from flowgauge_operator.prometheus import Prometheus
+from flowgauge_operator.reconcile import Reconciler
+from flowgauge_operator.render import Capabilities, Options
+from flowgauge_operator.render.manifest import digest
+from flowgauge_operator.settings import Settings
+from flowgauge_operator.shell import Shell
+from flowgauge_operator.status import Policy
+from flowgauge_operator.telemetry import Telemetry
+from flowgauge_operator.workqueue import Lane, WorkQueue
+
+logger = logging.getLogger(__name__)
+
+CHILDREN = (
+    kinds.SERVICE,
+    kinds.CONFIG_MAP,
+    kinds.SERVICE_MONITOR,
+    kinds.POD_MONITOR,
+    kinds.PROMETHEUS_RULE,
+)
+WATCHED = (
+    Watched(kinds.WORKFLOW),
+    *(Watched(kind, names.MANAGED_SELECTOR, READ + WRITE) for kind in CHILDREN),
+)
+_OPTIONAL = {kinds.SERVICE_MONITOR, kinds.POD_MONITOR, kinds.PROMETHEUS_RULE}
+# While a workflow is on its way to Ready somebody is waiting for it.
+_IMPATIENT_SECONDS = 5.0
+
+
+def options(settings: Settings) -> Options:
+    """The settings that show in manifests."""
+    return Options(
+        runbook_url=settings.runbook_base_url,
+        grafana_url=settings.grafana_url.rstrip("/"),
+        dashboard_labels=dict([settings.dashboard_label]),
+        folder_annotation=settings.folder_annotation,
+        monitor_labels=dict(settings.monitor_labels),
+        rule_labels=dict(settings.rule_labels),
+    )
+
+
+class Operation:
+    """Everything that works while this replica leads."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        credentials: Credentials,
+        cluster: Cluster,
+        telemetry: Telemetry,
+        instance: str,
+    ) -> None:
+        self._settings = settings
+        self._cluster = cluster
+        self._telemetry = telemetry
+        self._options = options(settings)
+        self._cache = Cache()
+        self._queue: WorkQueue[Key] = WorkQueue(on_failure=self._failed)
+        self._reconciler = Reconciler(
+            cluster,
+            self._cache,
+            self._options,
+            Policy(bool(settings.prometheus_url), settings.require_prometheus),
+            now=lambda: datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            again=self._queue.add,
+            instance=instance,
+            on_drift=lambda kind: telemetry.drifts.labels(kind).inc(),
+        )
+        self._shell = Shell(
+            WATCHED,
+            self._on_event,
+            credentials,
+            cluster,
+            namespaces=settings.namespaces,
+            look_seconds=settings.discovery_interval,
+            on_change=self._on_discovery,
+            on_restart=lambda _error: telemetry.restarts.inc(),
+        )
+        telemetry.follow(
+            "workflows", "MonitoredWorkflows that are known.", lambda: len(self._cache.workflows)
+        )
+        telemetry.follow("queue_active", "Keys that have their turn.", lambda: self._queue.active)
+        telemetry.follow(
+            "queue_depth", "Keys that wait for their turn.", lambda: sum(self._queue.depth.values())
+        )
+
+    def problem(self) -> str | None:
+        """Why the operator does not live, or None."""
+        known = self._shell.discovery
+        if known and kinds.WORKFLOW in known.present and not self._shell.watching(kinds.WORKFLOW):
+            return "no watcher of MonitoredWorkflows"
+        return None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set. Raise what makes going on impossible."""
+        await self._begin(stop)
+        tasks = [
+            asyncio.create_task(self._queue.run(self._turn, self._settings.workers), name="queue"),
+            asyncio.create_task(self._shell.run(stop), name="shell"),
+            asyncio.create_task(self._resync(stop), name="resync"),
+            asyncio.create_task(self._verify(stop), name="verify"),
+        ]
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        try:
+            done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stopping}:
+                task.result()
+        finally:
+            stop.set()
+            self._queue.stop()
+            stopping.cancel()
+            await asyncio.gather(*tasks, stopping, return_exceptions=True)
+
+    async def _begin(self, stop: asyncio.Event) -> None:
+        """Know what is there before the first decision: a restart with nothing changed must write nothing."""
+        while not stop.is_set():
+            try:
+                found = await discover(self._cluster, WATCHED, self._settings.namespaces)
+                self._set_capabilities(found)
+                await self._list_all(found)
+            except errors.ApiError as error:
+                logger.warning("Cannot list at start: %s; trying again.", error)
+                await _pause(stop, 3)
+            else:
+                return
+
+    async def _list_all(self, found: Discovery) -> None:
+        for kind in CHILDREN:
+            if kind in found.present:
+                await self._list_children(kind)
+        if kinds.WORKFLOW in found.present:
+            await self._list_workflows()
+
+    def _scopes(self) -> tuple[str | None, ...]:
+        return self._settings.namespaces or (None,)
+
+    async def _list_children(self, kind: Kind) -> None:
+        before = {
+            i: child.version for i, child in self._cache.children.items() if child.kind == kind
+        }
+        listed = set()
+        for namespace in self._scopes():
+            async for body in self._cluster.list(kind, namespace, names.MANAGED_SELECTOR):
+                child = cache.child_of(kind, body, None)
+                listed.add(child.identity)
+                known = self._cache.children.get(child.identity)
+                if known is None or known.version != child.version:
+                    self._cache.put_child(child)
+                    if before:
+                        self._queue.add(self._cache.owner_of(child), Lane.SLOW)
+        for identity in before.keys() - listed:
+            known = self._cache.children.get(identity)
+            if known is not None and known.version == before[identity]:
+                self._purge(known)
+
+    def _purge(self, child: cache.Child) -> None:
+        self._telemetry.ghosts.inc()
+        self._cache.drop_child(child.identity)
+        self._queue.add(self._cache.owner_of(child), Lane.SLOW)
+
+    async def _list_workflows(self) -> None:
+        before = {key: entry.version for key, entry in self._cache.workflows.items()}
+        listed = set()
+        for namespace in self._scopes():
+            async for body in self._cluster.list(kinds.WORKFLOW, namespace, metadata_only=False):
+                key, is_news = self._cache.put_workflow(body)
+                listed.add(key)
+                if is_news:
+                    self._queue.add(key, Lane.SLOW if not before else Lane.FAST)
+        for key in before.keys() - listed:
+            if (entry := self._cache.workflows.get(key)) and entry.version == before[key]:
+                self._telemetry.ghosts.inc()
+                self._forget(key)
+
+    def _on_discovery(self, found: Discovery) -> None:
+        if kinds.WORKFLOW not in found.present:
+            # Their kind is gone, and they are gone with it; nobody tells us of each.
+            for key in tuple(self._cache.workflows):
+                self._forget(key)
+        if self._set_capabilities(found):
+            for key in self._cache.workflows:
+                self._queue.add(key, Lane.SLOW)
+            for namespace in {key.namespace for key in self._cache.workflows}:
+                self._queue.add(Key("namespace", namespace), Lane.SLOW)
+
+    def _set_capabilities(self, found: Discovery) -> bool:
+        usable = frozenset(kind.kind for kind in found.present & _OPTIONAL)
+        changed = usable != self._reconciler.capabilities.kinds
+        self._reconciler.capabilities = Capabilities(usable)
+        return changed
+
+    def _on_event(self, kind: Kind, event_type: str | None, body: dict[str, Any]) -> None:
+        self._telemetry.events.labels(kind.kind, event_type or "LISTED").inc()
+        if kind == kinds.WORKFLOW:
+            self._on_workflow(event_type, body)
+        else:
+            self._on_child(kind, event_type, body)
+
+    def _on_workflow(self, event_type: str | None, body: Mapping[str, Any]) -> None:
+        if event_type == "DELETED":
+            metadata = body["metadata"]
+            key = Key("workflow", metadata["namespace"], metadata["name"])
+            known = self._cache.workflows.get(key)
+            if known is not None and known.uid == metadata["uid"]:
+                self._forget(key)
+            return
+        key, is_news = self._cache.put_workflow(body)
+        if is_news:
+            self._queue.add(key)
+
+    def _forget(self, key: Key) -> None:
+        self._cache.drop_workflow(key)
+        self._queue.add(key)
+
+    def _on_child(self, kind: Kind, event_type: str | None, body: Mapping[str, Any]) -> None:
+        metadata = body["metadata"]
+        known = self._cache.children.get(
+            (kind.kind, metadata.get("namespace") or "", metadata["name"])
+        )
+        if (
+            known
+            and event_type != "DELETED"
+            and known.is_verified
+            and known.version == metadata["resourceVersion"]
+        ):
+            return  # the echo of our own write
+        child = cache.child_of(kind, body, digest(body, self._options.keys, kind.kind))
+        owner = self._cache.owner_of(known or child)
+        if event_type == "DELETED":
+            # What we deleted ourselves is no longer in the cache; anything else is drift.
+            if known is not None and known.uid == child.uid:
+                self._cache.drop_child(child.identity)
+                self._queue.add(owner, force=True)
+            return
+        self._cache.put_child(child)
+        if child.is_drifted or self._is_orphan(child) or self._cache.owner_of(child) != owner:
+            self._queue.add(owner, force=True)
+
+    def _is_orphan(self, child: cache.Child) -> bool:
+        """Whether the child's owner reference does not lead to its workflow (any more)."""
+        if not child.workflow:
+            return False
+        entry = self._cache.workflows.get(self._cache.owner_of(child))
+        return entry is not None and entry.uid != child.owner
+
+    async def _turn(self, key: Key, force: bool) -> float | None:
+        started = time.perf_counter()
+        try:
+            again = await self._reconciler.reconcile(key, force)
+        except BaseException:
+            self._telemetry.reconciles.labels("error").inc()
+            raise
+        self._telemetry.reconciles.labels("success").inc()
+        self._telemetry.reconcile_seconds.observe(time.perf_counter() - started)
+        self._telemetry.last_success.set_to_current_time()
+        return again
+
+    def _failed(self, key: Key, error: BaseException, delay: float) -> None:
+        what = f"{key.namespace}/{key.name}" if key.name else f"what {key.namespace} shares"
+        if isinstance(error, errors.ApiError):
+            logger.warning("Could not bring %s in line: %s; again in %.0f s.", what, error, delay)
+        else:
+            logger.error(
+                "Could not bring %s in line; again in %.0f s.", what, delay, exc_info=error
+            )
+
+    async def _resync(self, stop: asyncio.Event) -> None:
+        while not await _pause(stop, self._settings.resync):
+            if self._shell.discovery is None:
+                continue
+            try:
+                await self._list_all(self._shell.discovery)
+            except errors.ApiError as error:
+                logger.warning("Cannot list again: %s", error)
+
+    async def _verify(self, stop: asyncio.Event) -> None:
+        if not self._settings.prometheus_url:
+            await stop.wait()
+            return
+        prometheus = Prometheus(
+            self._settings.prometheus_url,
+            token_file=self._settings.prometheus_bearer_token_file,
+            ca_file=self._settings.prometheus_ca_file,
+        )
+        async with prometheus:
+            while not await _pause(stop, self._patience()):
+                await self._look(prometheus)
+
+    def _patience(self) -> float:
+        """Seconds until the next look: short while a workflow is on its way."""
+        interval = self._settings.verify_interval
+        states = (
+            next(
+                (c["status"] for c in entry.status.get("conditions") or [] if c["type"] == "Ready"),
+                "",
+            )
+            for entry in self._cache.workflows.values()
+        )
+        return (
+            interval
+            if all(state == "True" for state in states)
+            else min(interval, _IMPATIENT_SECONDS)
+        )
+
+    async def _look(self, prometheus: Prometheus) -> None:
+        expected = [expectation.rendered for expectation in self._cache.expected.values()]
+        if not expected:
+            return
+        self._reconciler.looks += 1
+        number = self._reconciler.looks
+        seen = await prometheus.observe(expected)
+        seen.number = number
+        self._telemetry.looks.labels("error" if seen.error else "success").inc()
+        self._reconciler.seen = seen
+        for number, key in enumerate(list(self._cache.workflows)):
+            if self._reconciler.is_stale(key):
+                self._queue.add(key, Lane.SLOW)
+            if number % 100 == 99:
+                await asyncio.sleep(0)
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> bool:
+    """Wait so many seconds; tell whether to stop."""
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        return False
+    return True

@@ -1,0 +1,114 @@
+"""Ask Prometheus. The only module that talks to it; what its answers mean is in `verify`."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+import orjson
+
+from flowgauge_operator import verify
+from flowgauge_operator.render import Rendered
+from flowgauge_operator.verify import Observation
+
+
+class PrometheusError(Exception):
+    """Prometheus could not be asked, or did not understand."""
+
+
+class Prometheus:
+    """One Prometheus, or what speaks its HTTP API. An async context manager."""
+
+    def __init__(
+        self, url: str, *, token_file: str = "", ca_file: str = "", timeout: float = 20
+    ) -> None:
+        self._url = url.rstrip("/")
+        self._token_file = token_file
+        self._ca_file = ca_file
+        self._timeout = aiohttp.ClientTimeout(total=timeout)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        tls = ssl.create_default_context(cafile=self._ca_file) if self._ca_file else True
+        connector = aiohttp.TCPConnector(ssl=tls, limit=4)
+        self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._session:
+            await self._session.close()
+
+    async def observe(self, expected: Iterable[Rendered]) -> Observation:
+        """Look at everything once: at most seven requests, however many workflows there are.
+
+        Does not raise: an observation that could not be made says why.
+        """
+        seen = Observation()
+        try:
+            asked = verify.questions(expected)
+            verify.read_targets(await self._query(asked.targets), seen)
+            verify.read_families(await self._query(asked.families), seen)
+            verify.read_values(await self._query(asked.values), seen)
+            verify.read_firing(await self._query(asked.firing), seen)
+            verify.read_rules((await self._get("/api/v1/rules"))["groups"], seen)
+            seen.pools = set((await self._get("/api/v1/scrape_pools")).get("scrapePools") or [])
+            if any(up < total for up, total in seen.targets.values()):
+                verify.read_down(
+                    (await self._get("/api/v1/targets?state=active"))["activeTargets"], seen
+                )
+        except PrometheusError as error:
+            return Observation(error=str(error))
+        return seen
+
+    async def _query(self, promql: str) -> list[dict[str, Any]]:
+        answer = await self._send("POST", "/api/v1/query", {"query": promql})
+        result: list[dict[str, Any]] = answer["result"]
+        return result
+
+    async def _get(self, path: str) -> dict[str, Any]:
+        return await self._send("GET", path, None)
+
+    async def _send(self, method: str, path: str, form: dict[str, str] | None) -> dict[str, Any]:
+        if self._session is None:
+            raise PrometheusError("not connected")
+        try:
+            headers = await self._headers()
+            async with self._session.request(
+                method, self._url + path, data=form, headers=headers
+            ) as response:
+                body = await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise PrometheusError(
+                f"{self._url} cannot be asked: {error or type(error).__name__}"
+            ) from error
+        return self._data(path, response.status, body)
+
+    def _data(self, path: str, status: int, body: bytes) -> dict[str, Any]:
+        try:
+            answer = orjson.loads(body)
+            if status == 200 and answer["status"] == "success":
+                data: dict[str, Any] = answer["data"]
+                return data
+            detail = answer.get("error", "")
+        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+            detail = "this is not the API of a Prometheus"
+        raise PrometheusError(
+            f"{self._url}{path.partition('?')[0]} answered {status}: {detail[:200]}"
+        )
+
+    async def _headers(self) -> dict[str, str]:
+        if not self._token_file:
+            return {}
+        # Read every time: a projected token changes while we run.
+        token = await asyncio.to_thread(Path(self._token_file).read_text)
+        return {"Authorization": f"Bearer {token.strip()}"}

@@ -1,0 +1,355 @@
+"""Bring one key in line: gather from the cache, decide by pure functions, act through the cluster, report once.
+
+This is the seam between core and shell: it declares the cluster that it needs and imports no framework. One idempotent
+turn handles everything: a new workflow, an edit, a drifted child, a restart.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from flowgauge import profiles
+from flowgauge.profiles import ProfileError
+from flowgauge_operator import errors, model, names, plan, status
+from flowgauge_operator.cache import Cache, Child, Entry, Expectation, Key
+from flowgauge_operator.condition import Resource
+from flowgauge_operator.kinds import SERVICE_MONITOR, WORKFLOW, Ref
+from flowgauge_operator.model import SpecError, Workflow
+from flowgauge_operator.promql import ExpressionError
+from flowgauge_operator.render import Capabilities, Options, Problem, Rendered, render, scrape
+from flowgauge_operator.render.manifest import Manifest, hashed, owned
+from flowgauge_operator.status import Outcome, Policy
+from flowgauge_operator.verify import Observation, Owner
+
+logger = logging.getLogger(__name__)
+
+_CONFLICT_SECONDS = 15.0
+
+
+class Applied(Protocol):
+    """What an apply tells."""
+
+    uid: str
+    resource_version: str
+
+
+class Cluster(Protocol):
+    """What a turn needs of the cluster."""
+
+    async def apply(self, manifest: Mapping[str, Any], *, force: bool = True) -> Any:
+        """Create or change an object by server-side apply."""
+        ...
+
+    async def restore(self, manifest: Mapping[str, Any]) -> None:
+        """Put spec or data of an existing object back to exactly what the manifest says."""
+        ...
+
+    async def apply_status(self, ref: Ref, status: Mapping[str, Any]) -> Any:
+        """Write the status of an object."""
+        ...
+
+    async def delete(self, ref: Ref, *, uid: str | None = None) -> bool:
+        """Delete an object, if it still is this one."""
+        ...
+
+    async def get(self, ref: Ref, *, metadata_only: bool = False) -> dict[str, Any]:
+        """Return an object."""
+        ...
+
+    async def event(
+        self, ref: Ref, *, reason: str, note: str, action: str, is_warning: bool, instance: str
+    ) -> None:
+        """Post an Event about an object."""
+        ...
+
+
+class ConflictError(Exception):
+    """An object of that name belongs to somebody else."""
+
+
+class Reconciler:
+    """Turns keys into calls. One instance lives as long as the process.
+
+    `now` returns the time as RFC 3339; `again(key)` asks for a turn of another key; `on_drift(kind)` is told when
+    somebody's change is undone.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        cache: Cache,
+        options: Options,
+        policy: Policy,
+        *,
+        now: Callable[[], str],
+        again: Callable[[Key], None],
+        instance: str,
+        on_drift: Callable[[str], None] = lambda _kind: None,
+    ) -> None:
+        self._cluster = cluster
+        self._cache = cache
+        self._options = options
+        self._policy = policy
+        self._now = now
+        self._again = again
+        self._instance = instance
+        self._on_drift = on_drift
+        self.capabilities = Capabilities(frozenset())
+        self.seen: Observation | None = None
+        self.looks = 0
+        self._outcomes: dict[Key, Outcome] = {}
+
+    async def reconcile(self, key: Key, force: bool = False) -> float | None:
+        """One turn of a key; `force` says that a child was changed or deleted by somebody.
+
+        Raises:
+            errors.ApiError: the API server could not be reached; the key wants another turn later.
+        """
+        if key.sort == "namespace":
+            await self._reconcile_shared(key)
+            return None
+        entry = self._cache.workflows.get(key)
+        # Children are deleted with their owner, and the news of theirs may come before the news of its own: without
+        # looking, they would be made again for an owner that is gone.
+        if force and entry is not None and not await self._exists(key, entry):
+            self._cache.drop_workflow(key)
+            entry = None
+        if entry is None or entry.is_deleting:
+            self._outcomes.pop(key, None)
+            self._again(Key("namespace", key.namespace))
+            return None
+        return await self._reconcile_workflow(key, entry)
+
+    async def _reconcile_workflow(self, key: Key, entry: Entry) -> float | None:
+        outcome, failure = await self._provision(key, entry)
+        self._outcomes[key] = outcome
+        await self.report(key)
+        if failure is not None:
+            raise failure
+        # Nobody tells us when somebody else's object goes away.
+        return _CONFLICT_SECONDS if outcome.failed else None
+
+    async def _exists(self, key: Key, entry: Entry) -> bool:
+        try:
+            found = await self._cluster.get(
+                Ref(WORKFLOW, key.namespace, key.name), metadata_only=True
+            )
+        except errors.NotFound:
+            return False
+        metadata = found["metadata"]
+        return metadata["uid"] == entry.uid and not metadata.get("deletionTimestamp")
+
+    async def _provision(self, key: Key, entry: Entry) -> tuple[Outcome, errors.ApiError | None]:
+        generation = entry.body["metadata"].get("generation") or 0
+        try:
+            workflow = model.parse(dict(entry.body))
+            profile = profiles.builtin(workflow.spec.profile)
+            rendered = render(workflow, profile, self.capabilities, self._options)
+        except SpecError as error:
+            problem = Problem(error.path, error.reason, error.message)
+        except ProfileError as error:
+            problem = Problem("spec.profile", "UnknownProfile", f"{error.source} {error.message}")
+        except ExpressionError as error:
+            problem = Problem("spec.profile", "InvalidExpression", str(error))
+        else:
+            return await self._perform(key, workflow, rendered, generation)
+        # Nothing was rendered: the last good children stay.
+        profile_name = str((entry.body.get("spec") or {}).get("profile", ""))
+        return Outcome(generation, profile_name, None, [problem]), None
+
+    async def _perform(
+        self, key: Key, workflow: Workflow, rendered: Rendered, generation: int
+    ) -> tuple[Outcome, errors.ApiError | None]:
+        desired = [
+            hashed(owned(child, workflow), self._options.keys) for child in rendered.children
+        ]
+        # From here on nobody needs the objects themselves, and a thousand workflows of them are 70 MB.
+        rendered = dataclasses.replace(rendered, children=())
+        before = self._cache.expected.get(key)
+        expected = Expectation(generation, rendered, before.since if before else self.looks)
+        self._cache.expected[key] = expected
+        if before is None or before.rendered.shares_monitor != rendered.shares_monitor:
+            self._again(Key("namespace", key.namespace))
+        failed, failure = await self._act(
+            plan.plan(desired, self._cache.children_of(key), workflow.uid)
+        )
+        if before is not None and before.generation != generation:
+            expected.since = self.looks
+        if rendered.shares_monitor and (shared := self._cache.shared_errors.get(key.namespace)):
+            failed[f"ServiceMonitor {names.SHARED_MONITOR}"] = ("ApplyFailed", shared)
+        resources = [_resource(child, failed) for child in desired]
+        if rendered.shares_monitor:
+            shared_name = f"ServiceMonitor {names.SHARED_MONITOR}"
+            resources.append(
+                Resource(
+                    kind="ServiceMonitor",
+                    name=names.SHARED_MONITOR,
+                    applied=shared_name not in failed,
+                )
+            )
+        outcome = Outcome(
+            generation, workflow.spec.profile, rendered, rendered.problems, resources, failed
+        )
+        return outcome, failure
+
+    async def _act(
+        self, steps: Sequence[plan.Step]
+    ) -> tuple[dict[str, tuple[str, str]], errors.ApiError | None]:
+        """Take every step; one that fails stops none of the others."""
+        failed: dict[str, tuple[str, str]] = {}
+        failure: errors.ApiError | None = None
+        for step in steps:
+            name = f"{step.ref.kind.kind} {step.ref.name}"
+            try:
+                await self._take(step)
+            except ConflictError as error:
+                failed[name] = ("Conflict", str(error))
+            except errors.ApiError as error:
+                failed[name] = (_reason(error), str(error)[:512])
+                failure = error
+        return failed, failure
+
+    async def _take(self, step: plan.Step) -> None:
+        if isinstance(step, plan.Delete):
+            await self._cluster.delete(step.ref, uid=step.ref.uid)
+            self._cache.drop_child((step.ref.kind.kind, step.ref.namespace or "", step.ref.name))
+            return
+        if step.is_new:
+            await self._check_free(step)
+        if step.is_drifted:
+            self._on_drift(step.ref.kind.kind)
+            await self._restore(step.manifest)
+        applied = await self._cluster.apply(step.manifest)
+        self._cache.put_child(_child(step, applied))
+
+    async def _check_free(self, step: plan.Apply) -> None:
+        ref = step.ref
+        try:
+            metadata = (await self._cluster.get(ref, metadata_only=True))["metadata"]
+        except errors.NotFound:
+            return
+        # Our label may have been taken off; the owner reference then still tells that it is ours.
+        wanted = {owner["uid"] for owner in step.manifest["metadata"].get("ownerReferences", [])}
+        owners = {owner["uid"] for owner in metadata.get("ownerReferences") or []}
+        is_ours = (metadata.get("labels") or {}).get(
+            names.MANAGED_BY
+        ) == names.MANAGER or wanted & owners
+        if not is_ours:
+            raise ConflictError(
+                f"{ref.kind.kind} {ref.name} exists and is not ours; rename or delete it, or rename the workflow"
+            )
+
+    async def _restore(self, manifest: Manifest) -> None:
+        try:
+            await self._cluster.restore(manifest)
+        except errors.NotFound:
+            return
+
+    async def report(self, key: Key) -> None:
+        """Write the status of a workflow if it says something new.
+
+        Raises:
+            errors.ApiError: it could not be written.
+        """
+        entry, outcome = self._cache.workflows.get(key), self._outcomes.get(key)
+        if entry is None or outcome is None or entry.is_deleting:
+            return
+        body = self.status_of(key, entry, outcome)
+        if status.is_same(entry.status, body):
+            return
+        ref = Ref(WORKFLOW, key.namespace, key.name, entry.uid)
+        try:
+            await self._cluster.apply_status(ref, body)
+        except errors.NotFound:
+            self._cache.drop_workflow(key)
+            return
+        flipped = status.transitions(entry.status, body)
+        entry.body = {**entry.body, "status": body}
+        for kind, state, reason, message in flipped:
+            await self._tell(ref, kind, state, reason, message)
+
+    def status_of(self, key: Key, entry: Entry, outcome: Outcome) -> dict[str, Any]:
+        """The status that the workflow should have now."""
+        owner = Owner(key.namespace, key.name)
+        expected = self._cache.expected.get(key)
+        is_news = self.seen and expected and self.seen.number > expected.since
+        seen = self.seen if is_news else None
+        return status.build(outcome, owner, seen, self._policy, entry.status, self._now())
+
+    def is_stale(self, key: Key) -> bool:
+        """Whether the stored status no longer says what was last seen."""
+        entry, outcome = self._cache.workflows.get(key), self._outcomes.get(key)
+        if entry is None or outcome is None or entry.is_deleting:
+            return False
+        return not status.is_same(entry.status, self.status_of(key, entry, outcome))
+
+    async def _tell(self, ref: Ref, kind: str, state: str, reason: str, message: str) -> None:
+        try:
+            await self._cluster.event(
+                ref,
+                reason=reason,
+                note=f"{kind} is {state}: {message}",
+                action="Verify" if kind in ("Loaded", "Healthy", "Ready") else "Reconcile",
+                is_warning=state == "False",
+                instance=self._instance,
+            )
+        except errors.ApiError as error:
+            # An Event is for people; the status already says it.
+            logger.warning("Cannot post an Event about %s: %s", ref, error)
+
+    async def _reconcile_shared(self, key: Key) -> None:
+        """The ServiceMonitor that the workflows of a namespace share, as long as one of them needs it."""
+        wanted = self._cache.shares_monitor(key.namespace)
+        if wanted is None:
+            return
+        desired = []
+        if wanted and self.capabilities.has(SERVICE_MONITOR.kind):
+            monitor = scrape.shared_monitor(key.namespace, dict(self._options.monitor_labels))
+            desired.append(hashed(monitor, self._options.keys))
+        failed, failure = await self._act(plan.plan(desired, self._cache.children_of(key), ""))
+        message = "; ".join(text for _, text in failed.values())
+        if message != self._cache.shared_errors.pop(key.namespace, ""):
+            for other in self._cache.in_namespace(key.namespace):
+                self._again(other)
+        if message:
+            self._cache.shared_errors[key.namespace] = message
+        if failure is not None and not _is_terminating(failure):
+            raise failure
+
+
+def _child(step: plan.Apply, applied: Any) -> Child:
+    metadata = step.manifest["metadata"]
+    owner = next((o["uid"] for o in metadata.get("ownerReferences") or []), "")
+    return Child(
+        kind=step.ref.kind,
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=applied.uid,
+        version=applied.resource_version,
+        owner=owner,
+        workflow=metadata["labels"].get(names.WORKFLOW, ""),
+        hash=metadata["annotations"][names.HASH],
+        is_verified=True,
+    )
+
+
+def _resource(manifest: Manifest, failed: Mapping[str, Any]) -> Resource:
+    name = manifest["metadata"]["name"]
+    return Resource(
+        kind=manifest["kind"], name=name, applied=f"{manifest['kind']} {name}" not in failed
+    )
+
+
+def _is_terminating(error: errors.ApiError) -> bool:
+    return isinstance(error, errors.Forbidden) and error.is_terminating
+
+
+def _reason(error: errors.ApiError) -> str:
+    if isinstance(error, errors.Forbidden):
+        return "NamespaceTerminating" if error.is_terminating else "Forbidden"
+    if isinstance(error, errors.Invalid):
+        return "Refused"
+    return "SchemaOutdated" if isinstance(error, errors.SchemaOutdated) else "ApplyFailed"

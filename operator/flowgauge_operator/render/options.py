@@ -1,0 +1,68 @@
+"""What rendering takes beside the workflow and the profile, and what it says beside the manifests. Pure records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The operator's settings that show in manifests."""
+
+    runbook_url: str = ""
+    grafana_url: str = ""
+    dashboard_labels: Mapping[str, str] = field(default_factory=lambda: {"grafana_dashboard": "1"})
+    folder_annotation: str = "grafana_folder"
+    monitor_labels: Mapping[str, str] = field(default_factory=dict)
+    rule_labels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """Label and annotation keys that count as ours because the settings name them."""
+        return frozenset(
+            (
+                *self.dashboard_labels,
+                *self.monitor_labels,
+                *self.rule_labels,
+                self.folder_annotation,
+                RULES_LABEL,
+            )
+        )
+
+
+# Label of the ConfigMaps that carry rules where Prometheus Operator is missing; the packaged stack's sidecar reads it.
+RULES_LABEL = "flowgauge.dev/rules"
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """Which optional kinds the cluster has and the operator may use."""
+
+    kinds: frozenset[str] = frozenset({"ServiceMonitor", "PodMonitor", "PrometheusRule"})
+
+    def has(self, kind: str) -> bool:
+        """Whether objects of this kind can be made."""
+        return kind in self.kinds
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A part of the spec that could not be rendered; the rest was."""
+
+    path: str
+    reason: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class SloView:
+    """What verification has to know of an objective; `burn_record` is the ratio that the burn rate is read from."""
+
+    name: str
+    objective: float
+    window: str
+    burn_record: str

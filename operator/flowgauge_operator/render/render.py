@@ -1,0 +1,161 @@
+"""The one function that every way in shares: a workflow and a profile in, manifests out. Pure."""
+
+from __future__ import annotations
+
+import json
+import zoneinfo
+from dataclasses import dataclass
+from typing import Any
+
+from flowgauge.profiles import Profile
+from flowgauge_operator import duration, names
+from flowgauge_operator.model import Workflow
+from flowgauge_operator.render import scrape, template
+from flowgauge_operator.render.manifest import Manifest, child
+from flowgauge_operator.render.options import RULES_LABEL, Capabilities, Options, Problem, SloView
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """Everything that one workflow asks for.
+
+    `children` are the objects that the workflow owns, without owner reference and digest. `shares_monitor` says that
+    the namespace needs its shared ServiceMonitor. `revision` changes with the rules; Prometheus shows it as a label of
+    the info rule, so that "loaded" means these rules and not yesterday's. `job` is the scrape pool's prefix.
+    """
+
+    children: tuple[Manifest, ...]
+    shares_monitor: bool
+    revision: str
+    rule_groups: tuple[str, ...]
+    pool: str | None
+    is_scraped: bool
+    required: tuple[str, ...]
+    slos: tuple[SloView, ...]
+    problems: tuple[Problem, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def render(
+    workflow: Workflow, profile: Profile, capabilities: Capabilities, options: Options
+) -> Rendered:
+    """Render one workflow. What cannot be rendered is a problem and is left out; the rest stands."""
+    problems = [*_check_scrape(workflow), *_check_schedule(workflow)]
+    look = template.template(workflow, profile, options)
+    problems += look.bound_problems(workflow)
+    groups = look.bound_groups(workflow)
+    by, pool, monitors, notes = _scraping(workflow, profile, capabilities, options)
+    children = [] if by is None else [scrape.service(workflow, profile, by=by)]
+    children += monitors
+    children.append(_rule_object(workflow, groups, capabilities, options))
+    if workflow.spec.dashboard.mode != "None":
+        children.append(_dashboard(workflow, look.bound_dashboard(workflow), options))
+    if not capabilities.has("PrometheusRule"):
+        notes = (
+            *notes,
+            "PrometheusRule is not available: rules are in a ConfigMap for the packaged stack's sidecar",
+        )
+    return Rendered(
+        children=tuple(children),
+        shares_monitor=by == "shared",
+        revision=look.revision,
+        rule_groups=tuple(group["name"] for group in groups),
+        pool=pool,
+        is_scraped=by is not None or bool(monitors),
+        required=_required(profile),
+        slos=look.slos,
+        problems=tuple(problems),
+        notes=notes,
+    )
+
+
+def _required(profile: Profile) -> tuple[str, ...]:
+    return tuple(sorted({family.probe for family in profile.families if family.required}))
+
+
+def _scraping(
+    workflow: Workflow, profile: Profile, capabilities: Capabilities, options: Options
+) -> tuple[str | None, str | None, list[Manifest], tuple[str, ...]]:
+    """Who the Service is scraped by, the scrape pool's name, monitors of the workflow's own, and notes."""
+    mode, labels = workflow.spec.scrape.mode, dict(options.monitor_labels)
+    if mode in ("Push", "None") or workflow.spec.selector is None:
+        return None, None, [], ()
+    if mode == "Annotations":
+        return "annotations", None, [], ()
+    own = names.child(workflow.name, "flowgauge")
+    if mode == "PodMonitor" and capabilities.has("PodMonitor"):
+        pool = f"podMonitor/{workflow.namespace}/{own}/0"
+        return None, pool, [scrape.pod_monitor(workflow, profile, labels)], ()
+    if mode == "ServiceMonitor" and capabilities.has("ServiceMonitor"):
+        if not scrape.needs_own_monitor(workflow.spec.scrape):
+            return "shared", f"serviceMonitor/{workflow.namespace}/{names.SHARED_MONITOR}/0", [], ()
+        pool = f"serviceMonitor/{workflow.namespace}/{own}/0"
+        return "own", pool, [scrape.own_monitor(workflow, profile, labels)], ()
+    note = f"{mode} is not available: the Service carries prometheus.io annotations instead"
+    return "annotations", None, [], (note,)
+
+
+def _check_scrape(workflow: Workflow) -> list[Problem]:
+    problems = []
+    for index, regex in enumerate(workflow.spec.scrape.drop_metrics):
+        if error := scrape.regex_error(regex):
+            message = (
+                f"{regex!r} is no regular expression that Prometheus takes (RE2): {error}; mend it"
+            )
+            problems.append(Problem(f"spec.scrape.dropMetrics[{index}]", "InvalidRegex", message))
+    if duration.seconds(scrape.timeout(workflow.spec.scrape)) > duration.seconds(
+        workflow.spec.scrape.interval
+    ):
+        message = "must not be above the interval; raise interval or lower timeout"
+        problems.append(Problem("spec.scrape.timeout", "InvalidSpec", message))
+    return problems
+
+
+def _check_schedule(workflow: Workflow) -> list[Problem]:
+    schedule = workflow.spec.schedule
+    if schedule is None:
+        return []
+    try:
+        zoneinfo.ZoneInfo(schedule.time_zone)
+    except (KeyError, ValueError, OSError):
+        message = f"{schedule.time_zone!r} is no time zone of the IANA database; write for example Europe/Zurich"
+        return [Problem("spec.schedule.timeZone", "UnknownTimeZone", message)]
+    return []
+
+
+def _rule_object(
+    workflow: Workflow, groups: list[dict[str, Any]], capabilities: Capabilities, options: Options
+) -> Manifest:
+    name = names.child(workflow.name, "rules")
+    if capabilities.has("PrometheusRule"):
+        return child(
+            workflow,
+            scrape.MONITORING,
+            "PrometheusRule",
+            name,
+            labels=options.rule_labels,
+            spec={"groups": groups},
+        )
+    # JSON is YAML, and its bytes do not depend on a library's taste in line breaks.
+    text = json.dumps({"groups": groups}, sort_keys=True, ensure_ascii=False, indent=1)
+    return child(
+        workflow,
+        "v1",
+        "ConfigMap",
+        name,
+        labels={RULES_LABEL: "true"},
+        data={f"{workflow.namespace}-{workflow.name}.yaml": text},
+    )
+
+
+def _dashboard(workflow: Workflow, text: str, options: Options) -> Manifest:
+    folder = workflow.spec.dashboard.folder or workflow.namespace
+    return child(
+        workflow,
+        "v1",
+        "ConfigMap",
+        names.child(workflow.name, "dashboard"),
+        labels=dict(options.dashboard_labels),
+        annotations={options.folder_annotation: folder},
+        data={f"{workflow.namespace}-{workflow.name}.json": text},
+    )

@@ -1,0 +1,259 @@
+"""SLO mathematics: windows, burn factors and thresholds, and the rules of one objective. Pure.
+
+Method: multi-window multi-burn-rate alerts as in the Google SRE Workbook, chapter "Alerting on SLOs". An alert fires
+when a long and a short window both burn the budget faster than `budget share * period / long window` allows. Numbers
+are decimal from the first to the last step, so that 14.4 * 0.001 is 0.0144 and not 0.014400000000000001.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Context, Decimal
+from fractions import Fraction
+from typing import Any
+
+from flowgauge_operator import duration
+
+# Share of the budget that each tier spends before it fires, and its long window at the period in the name.
+# 30 days: the workbook's recommended parameters. 7 days: Sloth's catalogue, because the 30-day shares would fire
+# inside the budget there (a factor below 1).
+_MONTH = (("0.02", 3600), ("0.05", 21600), ("0.1", 86400), ("0.1", 259200))
+_WEEK = (("0.08", 3600), ("0.125", 21600), ("0.2", 86400), ("0.42", 259200))
+_WEEK_SECONDS = 7 * 86400
+_MONTH_SECONDS = 27 * 86400  # from here on the 30-day shares keep every factor near 1 or above
+LONGEST_SECONDS = 90 * 86400
+
+# Factors that do not end, such as 0.9333..., are cut to so many digits, always in the same way.
+_DIGITS = Context(prec=6)
+
+
+class WindowError(ValueError):
+    """A window that cannot be judged; the message says what would help, `reason` which of the two it is."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """One pair of windows in seconds, and the burn factor above which both must be."""
+
+    long: int
+    short: int
+    factor: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """When an objective's rules look, and how far back. All in seconds.
+
+    `base` is the window of the recorded rates, `every` the interval of the short group; the low-traffic guard
+    multiplies by it, so the two must not part.
+    """
+
+    period: int
+    base: int
+    every: int
+    every_long: int
+    page: tuple[Tier, ...]
+    ticket: tuple[Tier, ...]
+
+    @property
+    def short_windows(self) -> tuple[int, ...]:
+        """Windows of the group that runs often: all but the long windows of the ticket tiers."""
+        windows = {w for tier in self.page for w in (tier.long, tier.short)} | {
+            tier.short for tier in self.ticket
+        }
+        return tuple(sorted(windows | {self.base}))
+
+    @property
+    def long_windows(self) -> tuple[int, ...]:
+        """Windows of the group that runs rarely."""
+        return tuple(sorted({tier.long for tier in self.ticket} - set(self.short_windows)))
+
+
+def evaluation_interval(scrape_interval: float) -> int:
+    """Seconds between two evaluations: twice the scrape interval, at most the usual 30 s."""
+    return int(min(30, max(1, 2 * scrape_interval)))
+
+
+def shortest_rate_window(scrape_interval: float) -> int:
+    """Seconds over which a rate has at least four samples, so that one lost scrape does not blind it."""
+    return int(4 * scrape_interval)
+
+
+def timing(period: float, scrape_interval: float) -> Timing:
+    """Windows and factors for a period and a scrape interval, both in seconds.
+
+    Below seven days the windows of seven days shrink in proportion.
+
+    Raises:
+        WindowError: the windows would shrink below what the scrape interval can resolve, or nobody keeps such data.
+    """
+    # A fraction, so that windows that are equal stay equal when they are rounded.
+    shrink = min(Fraction(1), Fraction(int(period), _WEEK_SECONDS))
+    every = evaluation_interval(scrape_interval)
+    base = max(round(300 * shrink / every) * every, shortest_rate_window(scrape_interval))
+    if base > 3600 * shrink:
+        raise WindowError(
+            "WindowTooShort",
+            f"window {duration.text(period)} is too short for a scrape interval of"
+            f" {duration.text(scrape_interval)}; {_remedy(base)}",
+        )
+    if period > LONGEST_SECONDS:
+        raise WindowError(
+            "WindowTooLong",
+            f"window {duration.text(period)} is longer than {duration.text(LONGEST_SECONDS)}; shorten it",
+        )
+    catalogue = _MONTH if period >= _MONTH_SECONDS else _WEEK
+    tiers = tuple(
+        _tier(Decimal(share), int(period), long * shrink, base, every) for share, long in catalogue
+    )
+    return Timing(
+        period=int(period),
+        base=base,
+        every=every,
+        every_long=5 * every,
+        page=tiers[:2],
+        ticket=tiers[2:],
+    )
+
+
+def _remedy(base: int) -> str:
+    if base > 3600:
+        return "no window is long enough for it; scrape at least every 15m"
+    least = base * _WEEK_SECONDS / 3600
+    # One whole number and one unit, because that is what the field takes.
+    sizes = ((60, "m"), (3600, "h"))
+    window = next(
+        f"{math.ceil(least / size)}{unit}" for size, unit in sizes if least / size <= 9999
+    )
+    return f"use a window of at least {window} or scrape more often"
+
+
+def _tier(share: Decimal, period: int, long: Fraction, base: int, every: int) -> Tier:
+    rounded = max(round(long / every) * every, every)
+    # From the window as it is before rounding: then the tiers share windows, and a record serves two of them.
+    short = max(round(long / 12 / every) * every, base)
+    return Tier(long=rounded, short=short, factor=share * period / rounded)
+
+
+def threshold(factor: Decimal, objective: float) -> Decimal:
+    """The error ratio above which a tier fires: factor * (1 - objective), objective in percent."""
+    budget = (Decimal(100) - Decimal(str(objective))) / 100
+    return _DIGITS.plus(factor * budget).normalize()
+
+
+def budget(objective: float) -> Decimal:
+    """The share of events that may be bad, for an objective in percent."""
+    return ((Decimal(100) - Decimal(str(objective))) / 100).normalize()
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """One objective, ready to be written as rules.
+
+    `total` and `bad` are PromQL over the base window; `identity` is the inside of the braces that select its recorded
+    series; `labels` are the static labels of every rule. `min_bad_events` is None where bad time is counted, not events.
+    """
+
+    objective: float
+    total: str
+    bad: str
+    timing: Timing
+    identity: str
+    labels: Mapping[str, str]
+    min_bad_events: int | None
+
+
+def ratio_record(window: int) -> str:
+    """The name of the recorded error ratio over a fixed evaluation window of so many seconds."""
+    return f"slo:error:ratio_rate{duration.text(window)}"
+
+
+TOTAL = "slo:events_total:rate"
+BAD = "slo:events_bad:rate"
+PERIOD = "slo:error:ratio_period"
+REMAINING = "slo:error_budget_remaining:ratio"
+OBJECTIVE = "slo:objective:ratio"
+
+
+def records_often(slo: Objective) -> list[dict[str, Any]]:
+    """The recording rules of the short group, in the order in which they read each other."""
+    base = duration.text(slo.timing.base)
+    total, bad = f"{TOTAL}{base}", f"{BAD}{base}"
+    rules = [
+        _record(total, slo.total, slo),
+        # Without bad events there is no series for them. `on ()` compares no labels: what was recorded has the labels of
+        # the rule, and `bad` may have none; a second series beside it would fail the rule.
+        _record(
+            bad,
+            f"({slo.bad}) or on () 0 * {total}{{{slo.identity}}}",
+            slo,
+        ),
+        _record(
+            ratio_record(slo.timing.base),
+            f"{bad}{{{slo.identity}}} / ({total}{{{slo.identity}}} > 0)",
+            slo,
+        ),
+    ]
+    return rules + [
+        _ratio(w, ratio_record(w), slo) for w in slo.timing.short_windows if w != slo.timing.base
+    ]
+
+
+def records_rarely(slo: Objective) -> list[dict[str, Any]]:
+    """The recording rules of the long group."""
+    rules = [_ratio(window, ratio_record(window), slo) for window in slo.timing.long_windows]
+    allowed = budget(slo.objective)
+    return [
+        *rules,
+        _ratio(slo.timing.period, PERIOD, slo),
+        _record(REMAINING, f"1 - {PERIOD}{{{slo.identity}}} / {allowed:f}", slo),
+        _record(OBJECTIVE, f"vector({1 - allowed:f})", slo),
+    ]
+
+
+def _record(name: str, expr: str, slo: Objective) -> dict[str, Any]:
+    return {"record": name, "expr": expr, "labels": dict(slo.labels)}
+
+
+def _ratio(window: int, name: str, slo: Objective) -> dict[str, Any]:
+    # A ratio of sums, never a mean of ratios: a quiet hour must not weigh as much as a busy one.
+    base, text = duration.text(slo.timing.base), duration.text(window)
+    bad, total = (
+        f"sum_over_time({series}{base}{{{slo.identity}}}[{text}])" for series in (BAD, TOTAL)
+    )
+    return _record(name, f"{bad} / ({total} > 0)", slo)
+
+
+def reachable_tiers(objective: float, tiers: tuple[Tier, ...]) -> tuple[Tier, ...]:
+    """The tiers whose threshold an error ratio can exceed at all."""
+    return tuple(tier for tier in tiers if threshold(tier.factor, objective) < 1)
+
+
+def burn(slo: Objective, tiers: tuple[Tier, ...]) -> str | None:
+    """The expression of one burn alert; None where no error ratio can reach any of its thresholds."""
+    reachable = reachable_tiers(slo.objective, tiers)
+    if not reachable:
+        return None
+    pairs = " or ".join(
+        f"({_above(tier.long, tier, slo)} and {_above(tier.short, tier, slo)})"
+        for tier in reachable
+    )
+    if slo.min_bad_events is None:
+        return pairs
+    # A rate times the evaluation interval, summed, is a number of events. Half an event absorbs extrapolation.
+    base, longest = (
+        duration.text(slo.timing.base),
+        duration.text(max(tier.long for tier in reachable)),
+    )
+    counted = f"sum_over_time({BAD}{base}{{{slo.identity}}}[{longest}]) * {slo.timing.every}"
+    return f"({pairs}) and ({counted} > {Decimal(slo.min_bad_events) - Decimal('0.5'):f})"
+
+
+def _above(window: int, tier: Tier, slo: Objective) -> str:
+    return f"{ratio_record(window)}{{{slo.identity}}} > {threshold(tier.factor, slo.objective):f}"

@@ -1,0 +1,133 @@
+"""Read the values of flags from text. Pure; each reader raises ValueError with the remedy. Used by `settings`."""
+
+from __future__ import annotations
+
+import math
+import re
+from urllib.parse import urlsplit
+
+Labels = tuple[tuple[str, str], ...]
+
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+_LABEL = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+_SWITCHES = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+def boolean(text: str) -> bool:
+    """Read true or false."""
+    try:
+        return _SWITCHES[text.lower() or "false"]
+    except KeyError:
+        raise ValueError("write true or false") from None
+
+
+def seconds(text: str) -> float:
+    """Read a number of seconds above zero."""
+    message = "write a number of seconds above 0, such as 30"
+    try:
+        number = _number(text)
+    except ValueError:
+        raise ValueError(message) from None
+    if number <= 0:
+        raise ValueError(message)
+    return number
+
+
+def rate(text: str) -> float:
+    """Read a rate, 0 or above."""
+    number = _number(text)
+    if number < 0:
+        raise ValueError("write a number, 0 or above")
+    return number
+
+
+def count(text: str) -> int:
+    """Read a whole number above zero."""
+    if not text.isascii() or not text.isdigit() or int(text) == 0:
+        raise ValueError("write a whole number above 0")
+    return int(text)
+
+
+def url(text: str) -> str:
+    """Read an HTTP URL, without the slash at its end; empty stays empty."""
+    if not text:
+        return ""
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("write a whole URL, such as http://prometheus.monitoring:9090")
+    return text.rstrip("/")
+
+
+def name(text: str) -> str:
+    """Read the name of an object; empty stays empty."""
+    if text and not _NAME.fullmatch(text):
+        raise ValueError("write a name of lower-case letters, digits and dashes")
+    return text
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Read names by commas, each once."""
+    return tuple(dict.fromkeys(name(part) for part in _parts(text)))
+
+
+def address(text: str) -> tuple[str, int]:
+    """Read host and port; without a host, all addresses are meant."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError("write HOST:PORT, such as 0.0.0.0:8080 or [::1]:8080")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def level(text: str) -> str:
+    """Read a log level."""
+    return _one_of(text.lower(), ("debug", "info", "warning", "error"))
+
+
+def log_format(text: str) -> str:
+    """Read a log format."""
+    return _one_of(text.lower(), ("text", "json"))
+
+
+def label_key(text: str) -> str:
+    """Read the key of a label or annotation, with or without a domain before it."""
+    domain, slash, short = text.rpartition("/")
+    if not _LABEL.fullmatch(short) or (slash and not _NAME.fullmatch(domain)):
+        raise ValueError("write a key such as team or example.com/team")
+    return text
+
+
+def label(text: str) -> tuple[str, str]:
+    """Read one label."""
+    key, equals, value = (part.strip() for part in text.partition("="))
+    if not equals or (value and not _LABEL.fullmatch(value)):
+        raise ValueError("write a label as key=value")
+    return label_key(key), value
+
+
+def labels(text: str) -> Labels:
+    """Read labels by commas, sorted by key; a key twice is a mistake."""
+    found = sorted(label(part) for part in _parts(text))
+    keys = [key for key, _ in found]
+    if twice := {key for key in keys if keys.count(key) > 1}:
+        raise ValueError(f"{', '.join(sorted(twice))} is there twice; write each key once")
+    return tuple(found)
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _number(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        raise ValueError("write a number") from None
+    if not math.isfinite(number):
+        raise ValueError("write a number")
+    return number
+
+
+def _one_of(text: str, known: tuple[str, ...]) -> str:
+    if text not in known:
+        raise ValueError(f"write one of {', '.join(known)}")
+    return text

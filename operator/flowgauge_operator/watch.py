@@ -1,0 +1,201 @@
+"""Tell kopf what to watch and nothing else. The only module that imports kopf; called by `shell`, behind a bulkhead.
+
+kopf logs in and keeps watch streams alive. It gets `on.event` handlers only: no state, no finalizer, no write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import kopf
+
+from flowgauge_operator.credentials import Bearer, Credentials
+from flowgauge_operator.kinds import FLOWGAUGE, Kind
+from flowgauge_operator.presence import Watched
+
+# `await handle(kind, event_type, body)`; the type is None for objects of the first list.
+Handle = Callable[[Kind, str | None, dict[str, Any]], Awaitable[None]]
+
+# kopf drops its streams and leaves; a TLS connection is closed only some turns of the loop later.
+TLS_CLOSE_SECONDS = 0.25
+REAP_SECONDS = 0.5
+
+
+async def operate(
+    watched: Sequence[Watched],
+    handle: Handle,
+    credentials: Credentials,
+    namespaces: Sequence[str],
+    stop: asyncio.Event,
+) -> None:
+    """Watch until `stop` is set. Raise whatever ends kopf: a kind that is gone (404) or forbidden (403), ..."""
+    quieten()
+    # Before kopf starts: what is created later, it would wait for.
+    reaping = asyncio.create_task(_reap(stop), name="reaper")
+    try:
+        await kopf.operator(
+            registry=registry(watched, handle, credentials, stop),
+            settings=settings(watched),
+            standalone=True,
+            clusterwide=not namespaces,
+            namespaces=namespaces,
+            stop_flag=stop,
+        )
+    finally:
+        reaping.cancel()
+        if credentials.server.startswith("https"):
+            await asyncio.sleep(TLS_CLOSE_SECONDS)
+
+
+async def _reap(stop: asyncio.Event) -> None:
+    """Cancel watchers that outlive the stop, again and again.
+
+    A watcher that is just opening its stream can swallow its cancellation (seen when a CRD was
+    removed); kopf cancels once, waits for ever, and has the process killed after 25 s.
+    """
+    await stop.wait()
+    while True:
+        await asyncio.sleep(REAP_SECONDS)
+        for task in asyncio.all_tasks():
+            if task.get_name().startswith("watcher for "):
+                task.cancel()
+
+
+def registry(
+    watched: Sequence[Watched], handle: Handle, credentials: Credentials, stop: asyncio.Event
+) -> kopf.OperatorRegistry:
+    """Return a registry with one `on.event` handler for each kind, the login and the end."""
+    made = kopf.OperatorRegistry()
+    _add_login(made, credentials)
+    _add_cleanup(made, stop)
+    for item in watched:
+        _add_event(made, item.kind, handle)
+    return made
+
+
+def _add_event(made: kopf.OperatorRegistry, kind: Kind, handle: Handle) -> None:
+    # Asynchronous, since kopf runs plain functions in a pool of threads.
+    async def on_event(event: kopf.RawEvent, **_: Any) -> None:
+        await handle(kind, event["type"], dict(event["object"]))
+
+    kopf.on.event(
+        group=kind.group, version=kind.version, plural=kind.plural, id=kind.plural, registry=made
+    )(on_event)
+
+
+def _add_login(made: kopf.OperatorRegistry, credentials: Credentials) -> None:
+    bearer = Bearer(credentials)
+
+    async def login(**_: Any) -> kopf.ConnectionInfo:
+        # Also called after a 401, so a token is never taken from memory.
+        return connection(credentials, await bearer.token(fresh=True))
+
+    kopf.on.login(id="login", registry=made, errors=kopf.ErrorsMode.PERMANENT)(login)
+
+
+def _add_cleanup(made: kopf.OperatorRegistry, stop: asyncio.Event) -> None:
+    # When kopf fails, it waits 5 s for tasks that only a stop ends: that of our flag, the watchers.
+    async def cleanup(**_: Any) -> None:
+        stop.set()
+
+    kopf.on.cleanup(id="cleanup", registry=made)(cleanup)
+
+
+def connection(credentials: Credentials, token: str | None) -> kopf.ConnectionInfo:
+    """Return our credentials in kopf's words."""
+    return kopf.ConnectionInfo(
+        server=credentials.server,
+        ca_path=credentials.ca_file,
+        ca_data=credentials.ca_data,
+        insecure=not credentials.verify,
+        token=token,
+        certificate_path=credentials.cert_file,
+        certificate_data=credentials.cert_data,
+        private_key_path=credentials.key_file,
+        private_key_data=credentials.key_data,
+        default_namespace=credentials.namespace,
+        proxy_url=credentials.proxy,
+    )
+
+
+def settings(watched: Sequence[Watched]) -> kopf.OperatorSettings:
+    """Return the settings of kopf under which it only watches."""
+    made = kopf.OperatorSettings()
+    made.posting.enabled = False
+    made.peering.standalone = True
+    made.scanning.disabled = True
+    # These two belong together: with the default idle time-out of 5 s, a finished worker keeps its
+    # place for as long, and 50 places are 10 objects a second.
+    made.queueing.worker_limit = 50
+    made.queueing.idle_timeout = 0.01
+    made.queueing.exit_timeout = 5
+    made.watching.chunk_size = 500
+    made.watching.server_timeout = 290
+    made.watching.connect_timeout = 10
+    made.watching.inactivity_timeout = 70
+    # Streaming the first list loses objects when the stream is cut in the middle.
+    made.watching.initial_streaming = False
+    made.networking.request_timeout = 30
+    made.networking.error_backoffs = (1, 2, 4, 8, 15)
+    made.networking.enforce_retry_after = True
+    made.process.ultimate_exiting_timeout = 25
+    made.persistence.diffbase_storage = NoDiffBase()
+    made.persistence.progress_storage = NoProgress()
+    made.persistence.finalizer = f"{FLOWGAUGE}/never-used"
+    for item in watched:
+        if item.selector:
+            key = (item.kind.group, item.kind.version, item.kind.plural)
+            made.watching.label_selectors[key] = item.selector
+    return made
+
+
+class NoDiffBase(kopf.DiffBaseStorage):
+    """Store nothing, and spare the deep copy of every body; right with `on.event` only."""
+
+    def build(self, **_: Any) -> Any:
+        """Return an empty essence."""
+        return {}
+
+    def fetch(self, **_: Any) -> None:
+        """Know nothing."""
+
+    def store(self, **_: Any) -> None:
+        """Write nothing."""
+
+
+class NoProgress(kopf.ProgressStorage):
+    """Store nothing; right with `on.event` only."""
+
+    def fetch(self, **_: Any) -> None:
+        """Know nothing."""
+
+    def store(self, **_: Any) -> None:
+        """Write nothing."""
+
+    def purge(self, **_: Any) -> None:
+        """Write nothing."""
+
+    def touch(self, **_: Any) -> None:
+        """Write nothing."""
+
+    def clear(self, *, essence: Any) -> Any:
+        """Return the essence as it is."""
+        return essence
+
+
+def quieten() -> None:
+    """Set kopf's loggers: without it each event is one line, and each start a false warning."""
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
+    logging.getLogger("kopf._core.reactor.running").addFilter(_is_not_about_signals)
+
+
+def _is_not_about_signals(record: logging.LogRecord) -> bool:
+    return "OS signals are ignored" not in record.getMessage()
+
+
+def task_prefix(kind: Kind) -> str:
+    """Return how kopf begins the name of a kind's watcher task; a test holds it."""
+    return f"watcher for {kind.plural}.{kind.version}.{kind.group}".rstrip(".") + "@"

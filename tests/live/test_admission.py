@@ -1,0 +1,228 @@
+"""Bad input is refused by the real API server, with a message that names the field and the remedy."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flowgauge_operator import cli, crd
+from rig.kubectl import KubectlError
+
+pytestmark = pytest.mark.cluster
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def api(cluster):
+    cluster.apply([crd.monitored_workflow()])
+    cluster.kubectl(
+        "wait",
+        "--for=condition=Established",
+        "crd/monitoredworkflows.flowgauge.dev",
+        "--timeout=30s",
+    )
+    return cluster
+
+
+def workflow(namespace, **spec):
+    body = copy.deepcopy(yaml.safe_load((ROOT / "examples/orders/workflow.yaml").read_text()))
+    body["metadata"] = {"name": "bad", "namespace": namespace}
+    body["spec"] |= spec
+    return without_none(body)
+
+
+def without_none(value):
+    if isinstance(value, dict):
+        return {key: without_none(member) for key, member in value.items() if member is not None}
+    return [without_none(member) for member in value] if isinstance(value, list) else value
+
+
+def slo(**fields):
+    return {"slos": [{"name": "a", "objective": 99, "success": {}} | fields]}
+
+
+OBJECTIVE = "objective is in percent, above 0 and at most 99.9999"
+CRON = "must be five cron fields (minute hour day month weekday)"
+LABEL = "label names are letters, digits and underscores"
+WINDOW = "must be a whole number with a unit of m, h, d or w, such as 30d"
+
+# spec, what the API server says, what the command line says
+REFUSED = [
+    *[
+        (slo(objective=value), OBJECTIVE, OBJECTIVE)
+        for value in (0, 100, 101, -1, 100.0001, 1e308, 99.99999999)
+    ],
+    (slo(objective="99"), "expected numeric", "input should be a valid number, not '99'"),
+    (
+        {"slos": slo()["slos"] * 2},
+        "duplicate entries for key",
+        "the name a stands twice; rename one of the two",
+    ),
+    (
+        slo(latency={"threshold": "5s"}),
+        "exactly one of success, latency",
+        "exactly one of success, latency",
+    ),
+    (
+        {"slos": [{"name": "a", "objective": 99}]},
+        "exactly one of success, latency",
+        "exactly one of success, latency",
+    ),
+    (
+        {"slos": [{"name": f"s{i}", "objective": 99, "success": {}} for i in range(17)]},
+        "at most 16 items",
+        "at most 16 items",
+    ),
+    *[
+        (slo(window=value), WINDOW, WINDOW)
+        for value in ("0s", "-5m", "5", "1.5h", "P1D", "99999d", "30d12")
+    ],
+    *[
+        ({"schedule": {"cron": value}}, CRON, CRON)
+        for value in (
+            "61 * * * *",
+            "* * * *",
+            "0 0 0 * * *",
+            "@reboot",
+            "0 25 * * *",
+            "0 0 * * 8",
+            "0 0 31 13 *",
+            "",
+        )
+    ],
+    (
+        {"scrape": {"interval": "5s", "timeout": "10s"}},
+        "raise interval or lower timeout",
+        "raise interval or lower timeout",
+    ),
+    *[
+        ({"alerts": {"labels": {name: "x"}}}, LABEL, LABEL)
+        for name in (
+            "__name__",
+            "namespace",
+            "severity",
+            "slo",
+            "alertname",
+            "monitored_workflow",
+            "a-b",
+            "1a",
+            "é",
+        )
+    ],
+    ({"alerts": {"labels": {f"l{i}": "x" for i in range(17)}}}, "at most 16", "at most 16"),
+    ({"alerts": {"labels": {"team": "x" * 257}}}, "more than 256", "at most 256"),
+    ({"selector": None}, "spec.selector is needed", "spec.selector is needed"),
+    ({"selector": {"matchLabels": {}}}, "at least 1", "at least 1"),
+    ({"profile": 'x"} or vector(1) or up{a="'}, "lower-case letters", "lower-case letters"),
+    *[
+        ({"scrape": {"port": value}}, "from 1 to 65535", "from 1 to 65535")
+        for value in (0, 65536, "UP", "123")
+    ],
+    *[
+        ({"scrape": {"path": value}}, "begins with a slash", "begins with a slash")
+        for value in ("metrics", "http://169.254.169.254/", "/a b")
+    ],
+    (
+        {"scrape": {"tls": {"serverName": "x"}}},
+        "set the scheme or remove tls",
+        "set the scheme or remove tls",
+    ),
+    ({"scrape": {"honorLabels": True}}, "field not declared", "is no field of this resource"),
+    (
+        {"scrape": {"namespaceSelector": {"any": True}}},
+        "field not declared",
+        "is no field of this resource",
+    ),
+    (
+        slo(success=None, gauge={"role": "queue.depth"}),
+        "exactly one of max and min",
+        "exactly one of max and min",
+    ),
+    (slo(success=None, latency={"threshold": "0s"}), "such as 500ms or 5s", "such as 500ms or 5s"),
+    *[
+        ({"dashboard": {"folder": value}}, "should match", "pattern")
+        for value in ("a\u202eb", "a\u0007b", "a\u200bb", "a\nb")
+    ],
+    (
+        {"alerts": {"extra": [{"name": "lower", "expr": "vector(1)"}]}},
+        "begin with a capital",
+        "begin with a capital",
+    ),
+    ({"alerts": {"extra": [{"name": "A", "expr": "x" * 3000}]}}, "more than 2048", "at most 2048"),
+    (
+        {"alerts": {"extra": [{"name": "A", "expr": "up", "description": "x" * 200_000}]}},
+        "more than 1024",
+        "at most 1024",
+    ),
+]
+
+
+@pytest.mark.parametrize(("spec", "server", "local"), REFUSED, ids=range(len(REFUSED)))
+def test_bad_input_is_refused_by_both_with_the_remedy(api, namespace, spec, server, local):
+    body = workflow(namespace, **spec)
+
+    with pytest.raises(KubectlError) as refused:
+        api.apply([body])
+
+    assert server in str(refused.value)
+    assert local in "; ".join(cli.problems(body))
+
+
+def test_a_name_that_is_no_label_value_is_refused(api, namespace):
+    body = workflow(namespace)
+    body["metadata"]["name"] = "a" * 64
+
+    with pytest.raises(KubectlError, match="use at most 63 characters"):
+        api.apply([body])
+
+    assert "at most 63 characters" in cli.problems(body)[0]
+
+
+ACCEPTED = [
+    {},
+    {
+        "schedule": {
+            "cron": "*/5 0-6,22 1,15 JAN-MAR MON-FRI",
+            "timeZone": "Europe/Zurich",
+            "deadline": "20m",
+        }
+    },
+    {"schedule": {"cron": "@hourly"}},
+    {"scrape": {"port": 8000, "path": "/actuator/prometheus", "interval": "1m", "timeout": "30s"}},
+    {"scrape": {"mode": "Push"}, "selector": None},
+    slo(objective=99.9999, window="90d"),
+    slo(objective=0.001),
+    slo(success=None, freshness={"maxAge": "2h"}),
+    slo(success=None, gauge={"role": "queue.depth", "max": 100}),
+    {
+        "alerts": {
+            "labels": {"team": 'x"} or up{a="'},
+            "overrides": {"HighErrorRate": {"threshold": 0.1, "for": "10m"}},
+        }
+    },
+    {"suspend": True},
+]
+
+
+@pytest.mark.parametrize("spec", ACCEPTED, ids=range(len(ACCEPTED)))
+def test_good_input_is_accepted_by_both(api, namespace, spec):
+    body = workflow(namespace, **spec)
+
+    api.apply([body])
+
+    assert cli.problems(body) == []
+
+
+def test_every_field_is_explained(api):
+    for path in (
+        "spec",
+        "spec.slos",
+        "spec.scrape.tls",
+        "spec.alerts.overrides",
+        "status.conditions",
+    ):
+        text = api.kubectl("explain", f"mwf.{path}", "--recursive=false")
+        assert "<no description>" not in text

@@ -1,0 +1,227 @@
+"""What a MonitoredWorkflow makes of a real API server, under the RBAC of the chart."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+
+from flowgauge_operator import cli
+
+pytestmark = pytest.mark.cluster
+
+CHILDREN = (
+    ("service", "orders-metrics"),
+    ("prometheusrule", "orders-rules"),
+    ("configmap", "orders-dashboard"),
+)
+
+
+def apply(operator, namespace, name="orders", **spec):
+    operator.cluster.apply([operator.workflow(namespace, name, **spec)])
+
+
+def test_a_workflow_gets_its_children_and_is_ready_without_prometheus(operator, namespace):
+    apply(operator, namespace)
+
+    ready = operator.wait_condition("Ready", "True", namespace)
+
+    assert ready["reason"] == "ReadyWithoutPrometheus"
+    assert operator.condition("Loaded", namespace)["status"] == "Unknown"
+    assert operator.condition("Healthy", namespace)["reason"] == "PrometheusNotConfigured"
+    for kind, name in CHILDREN:
+        assert (
+            operator.get(kind, name, namespace)["metadata"]["ownerReferences"][0]["name"]
+            == "orders"
+        )
+    assert operator.get("servicemonitor", "flowgauge-shared", namespace)
+
+
+def test_generate_prints_what_the_operator_applied(operator, namespace):
+    body = operator.workflow(namespace)
+    operator.cluster.apply([body])
+    operator.wait_condition("Provisioned", "True", namespace)
+
+    printed = list(yaml.safe_load_all(cli.generated(json.dumps(body), "test")))
+
+    assert len(printed) == 4
+    for manifest in printed:
+        stored = operator.get(manifest["kind"], manifest["metadata"]["name"], namespace)
+        assert stored["metadata"]["labels"] == manifest["metadata"]["labels"]
+        assert stored["metadata"]["annotations"] == manifest["metadata"]["annotations"]
+        assert stored.get("data") == manifest.get("data")
+        if manifest["kind"] != "Service":
+            assert stored.get("spec") == manifest.get("spec")
+
+
+@pytest.mark.parametrize(
+    ("scrape", "kind"),
+    [
+        ({"mode": "PodMonitor"}, "podmonitor"),
+        ({"scheme": "https", "tls": {"ca": {"name": "ca", "key": "ca.crt"}}}, "servicemonitor"),
+        ({"authorization": {"credentials": {"name": "token", "key": "token"}}}, "servicemonitor"),
+        ({"limits": {"samples": 100}}, "servicemonitor"),
+        ({"dropMetrics": ["python_gc_.*"]}, "servicemonitor"),
+    ],
+)
+def test_what_cannot_travel_as_an_annotation_gets_a_monitor_of_its_own(
+    operator, namespace, scrape, kind
+):
+    apply(operator, namespace, scrape=scrape)
+
+    operator.wait_condition("Provisioned", "True", namespace)
+
+    assert operator.get(kind, "orders-flowgauge", namespace)["metadata"]["ownerReferences"]
+    assert operator.get("servicemonitor", "flowgauge-shared", namespace) is None
+
+
+def test_changing_the_mode_prunes_what_is_no_longer_wanted(operator, namespace):
+    apply(operator, namespace)
+    operator.wait_condition("Provisioned", "True", namespace)
+    assert operator.wait(
+        lambda: operator.get("servicemonitor", "flowgauge-shared", namespace), "the shared monitor"
+    )
+
+    apply(operator, namespace, scrape={"mode": "None"}, dashboard={"mode": "None"})
+
+    operator.wait(
+        lambda: operator.get("service", "orders-metrics", namespace) is None, "the service to go"
+    )
+    operator.wait(
+        lambda: operator.get("configmap", "orders-dashboard", namespace) is None,
+        "the dashboard to go",
+    )
+    operator.wait(
+        lambda: operator.get("servicemonitor", "flowgauge-shared", namespace) is None,
+        "the monitor to go",
+    )
+    assert operator.get("prometheusrule", "orders-rules", namespace)
+
+
+def test_deleting_the_workflow_removes_every_child(operator, namespace):
+    apply(operator, namespace)
+    operator.wait_condition("Ready", "True", namespace)
+
+    operator.cluster.kubectl("delete", "mwf", "orders", f"--namespace={namespace}")
+
+    for kind, name in (*CHILDREN, ("servicemonitor", "flowgauge-shared")):
+        operator.wait(
+            lambda k=kind, n=name: operator.get(k, n, namespace) is None, f"{kind} {name} to go"
+        )
+
+
+def test_the_shared_monitor_lives_as_long_as_one_workflow_needs_it(operator, namespace):
+    for name in ("a", "b"):
+        apply(operator, namespace, name)
+        operator.wait_condition("Ready", "True", namespace, name)
+
+    operator.cluster.kubectl("delete", "mwf", "a", f"--namespace={namespace}")
+    operator.wait(
+        lambda: operator.get("service", "a-metrics", namespace) is None, "a's service to go"
+    )
+
+    assert operator.get("servicemonitor", "flowgauge-shared", namespace)
+
+
+def test_an_object_of_somebody_else_is_not_overwritten(operator, namespace):
+    theirs = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "orders-dashboard", "namespace": namespace},
+        "data": {"mine": "yes"},
+    }
+    operator.cluster.apply([theirs])
+
+    apply(operator, namespace)
+
+    provisioned = operator.wait_condition("Provisioned", "False", namespace)
+    assert provisioned["reason"] == "Conflict"
+    assert "orders-dashboard exists and is not ours; rename or delete it" in provisioned["message"]
+    assert operator.get("configmap", "orders-dashboard", namespace)["data"] == {"mine": "yes"}
+    assert operator.get("prometheusrule", "orders-rules", namespace)
+
+    operator.cluster.kubectl("delete", "configmap", "orders-dashboard", f"--namespace={namespace}")
+    operator.wait_condition("Provisioned", "True", namespace, timeout=60)
+
+
+def test_one_broken_workflow_among_ten_delays_none_of_the_others(operator, namespace):
+    broken = operator.workflow(namespace, "w0", profile="no-such-profile")
+    good = [operator.workflow(namespace, f"w{i}") for i in range(1, 10)]
+
+    operator.cluster.apply([broken, *good])
+
+    for i in range(1, 10):
+        operator.wait_condition("Ready", "True", namespace, f"w{i}")
+    accepted = operator.wait_condition("Accepted", "False", namespace, "w0")
+    assert accepted["reason"] == "UnknownProfile"
+    assert "built in are contd, tta-dev, workflow" in accepted["message"]
+
+
+def test_one_bad_objective_leaves_the_others_in_place(operator, namespace):
+    slos = [
+        {"name": "good", "objective": 99, "success": {}},
+        {"name": "between", "objective": 99, "latency": {"threshold": "7s"}},
+    ]
+
+    apply(operator, namespace, slos=slos)
+
+    accepted = operator.wait_condition("Accepted", "False", namespace)
+    assert accepted["reason"] == "ThresholdNotABucket"
+    assert "the nearest are 5s and 10s" in accepted["message"]
+    groups = operator.get("prometheusrule", "orders-rules", namespace)["spec"]["groups"]
+    names = [group["name"].rpartition("/")[2] for group in groups]
+    assert names == [
+        "info",
+        "recordings",
+        "alerts",
+        "slo-good-short",
+        "slo-good-long",
+        "slo-good-alerts",
+    ]
+
+
+def test_a_spec_that_turns_bad_keeps_the_last_good_children(operator, namespace):
+    apply(operator, namespace)
+    operator.wait_condition("Ready", "True", namespace)
+    before = operator.get("prometheusrule", "orders-rules", namespace)["metadata"][
+        "resourceVersion"
+    ]
+
+    apply(operator, namespace, profile="no-such-profile")
+
+    operator.wait_condition("Accepted", "False", namespace)
+    assert operator.condition("Provisioned", namespace)["status"] == "Unknown"
+    assert (
+        operator.get("prometheusrule", "orders-rules", namespace)["metadata"]["resourceVersion"]
+        == before
+    )
+
+
+def test_events_are_posted_on_transitions_only(operator, namespace):
+    apply(operator, namespace, profile="no-such-profile")
+    operator.wait_condition("Accepted", "False", namespace)
+    apply(operator, namespace)
+    operator.wait_condition("Ready", "True", namespace)
+
+    def reasons():
+        found = operator.cluster.get("events.events.k8s.io", f"--namespace={namespace}")["items"]
+        return sorted(
+            event["reason"] for event in found if event["regarding"]["kind"] == "MonitoredWorkflow"
+        )
+
+    operator.wait(
+        lambda: reasons() == ["ReadyWithoutPrometheus", "UnknownProfile", "Valid"],
+        f"three events; there are {reasons()}",
+    )
+
+
+def test_names_that_no_service_may_have_are_mapped(operator, namespace):
+    for name in ("1st.run", "a" * 63):
+        apply(operator, namespace, name)
+        operator.wait_condition("Ready", "True", namespace, name)
+        label = f"flowgauge.dev/workflow={name}"
+        services = operator.cluster.get(
+            "service", f"--namespace={namespace}", f"--selector={label}"
+        )["items"]
+        assert len(services) == 1

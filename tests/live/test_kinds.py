@@ -1,0 +1,74 @@
+"""Our own CRD may be removed and installed again, and namespaces may go while we work."""
+
+from __future__ import annotations
+
+import secrets
+
+import pytest
+
+pytestmark = pytest.mark.cluster
+
+CRD = "crd/monitoredworkflows.flowgauge.dev"
+
+
+def test_the_crd_is_removed_and_installed_again(looking, namespace):
+    crd = looking.cluster.get(CRD)
+    looking.cluster.apply([looking.workflow(namespace)])
+    looking.wait_condition("Ready", "True", namespace)
+
+    looking.cluster.kubectl("delete", CRD)
+    try:
+        looking.wait(
+            lambda: looking.metric("flowgauge_workflows") == 0, "the operator to forget", 40
+        )
+    finally:
+        crd["metadata"] = {
+            "name": crd["metadata"]["name"],
+            "labels": crd["metadata"].get("labels", {}),
+        }
+        crd.pop("status", None)
+        looking.cluster.apply([crd])
+        looking.cluster.kubectl("wait", "--for=condition=Established", CRD, "--timeout=30s")
+    looking.cluster.apply([looking.workflow(namespace)])
+
+    looking.wait_condition("Ready", "True", namespace, timeout=60)
+    assert looking.release.containers[0].is_running
+
+
+def test_a_namespace_that_goes_away_leaves_no_endless_errors(looking):
+    name = f"gone-{secrets.token_hex(3)}"
+    looking.cluster.create_namespace(name)
+    looking.cluster.apply([looking.workflow(name, f"w{i}") for i in range(10)])
+    looking.wait_condition("Ready", "True", name, "w9")
+
+    looking.cluster.delete_namespace(name, wait=True)
+
+    looking.wait(lambda: looking.metric("flowgauge_queue_depth") == 0, "the queue to be empty")
+    errors = looking.metric('flowgauge_reconcile_total{result="error"}')
+    mark = looking.cluster.audit_mark()
+    # A turn that fails comes again after a second; nothing may come again.
+    looking.wait(
+        lambda: len(list(looking.cluster.audit("system:", since=mark))) > 20,
+        "some requests of anybody",
+        60,
+    )
+    assert looking.metric('flowgauge_reconcile_total{result="error"}') == errors
+    assert [request for request in looking.writes_since(mark) if request.namespace == name] == []
+
+
+def test_deleting_many_workflows_makes_none_of_their_children_again(looking, namespace):
+    looking.cluster.apply([looking.workflow(namespace, f"w{i}") for i in range(20)])
+    looking.wait_condition("Ready", "True", namespace, "w19")
+    mark = looking.cluster.audit_mark()
+
+    looking.cluster.kubectl("delete", "mwf", "--all", f"--namespace={namespace}")
+    selector = "--selector=app.kubernetes.io/managed-by=flowgauge"
+    kinds = "service,configmap,prometheusrule,servicemonitor"
+    looking.wait(
+        lambda: not looking.cluster.get(kinds, f"--namespace={namespace}", selector)["items"],
+        "every child to go",
+        60,
+    )
+
+    writes = [request for request in looking.writes_since(mark) if request.verb != "delete"]
+    assert writes == []

@@ -1,0 +1,42 @@
+"""A status never claims what was not seen, and forgets nothing over a restart."""
+
+from __future__ import annotations
+
+import pytest
+
+pytestmark = pytest.mark.e2e
+
+
+def test_a_restart_writes_nothing_where_prometheus_is_asked_too(orders):
+    orders.monitor(slos=[])
+    orders.operator.wait_condition("Ready", "True", orders.namespace, timeout=60)
+    orders.operator.wait(
+        lambda: orders.operator.status(orders.namespace)["summary"]["targets"] == "2/2",
+        "both targets",
+    )
+    pod = orders.operator.release.containers[0]
+    pod.stop()
+    mark = orders.operator.cluster.audit_mark()
+
+    pod.restart()
+    pod.wait_ready()
+    orders.operator.wait(
+        lambda: orders.operator.metric("flowgauge_verifications_total") > 2, "two looks"
+    )
+
+    assert [r for r in orders.operator.writes_since(mark) if r.namespace == orders.namespace] == []
+    assert orders.operator.condition("Ready", orders.namespace)["reason"] == "Monitored"
+
+
+def test_a_changed_spec_is_looked_at_anew(orders):
+    orders.monitor()
+    orders.operator.wait_condition("Ready", "True", orders.namespace, timeout=60)
+
+    orders.monitor(selector={"matchLabels": {"app": "nobody"}})
+
+    orders.operator.wait(
+        lambda: orders.operator.condition("Healthy", orders.namespace).get("reason") == "NoTargets",
+        "Healthy to say NoTargets",
+        60,
+    )
+    assert orders.operator.condition("Ready", orders.namespace)["status"] == "False"

@@ -1,0 +1,197 @@
+import io
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flowgauge_operator import cli
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "examples/orders/workflow.yaml"
+HEAD = "apiVersion: flowgauge.dev/v1alpha1\nkind: MonitoredWorkflow\n"
+
+
+def workflow(name="orders", namespace="shop", spec="{selector: {matchLabels: {app: orders}}}"):
+    return f"{HEAD}metadata: {{name: {name}, namespace: {namespace}}}\nspec: {spec}\n"
+
+
+@pytest.fixture(name="file")
+def _file(tmp_path):
+    def write(text, name="w.yaml"):
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
+        return str(path)
+
+    return write
+
+
+def kinds(text):
+    return [(body["kind"], body["metadata"]["name"]) for body in yaml.safe_load_all(text)]
+
+
+def test_generate_prints_the_golden_to_the_byte(capsys):
+    code = cli.main(["generate", "-f", str(EXAMPLE)])
+
+    out, err = capsys.readouterr()
+    assert (code, err) == (0, "")
+    assert out == EXAMPLE.with_name("manifests.yaml").read_text(encoding="utf-8")
+
+
+def test_generate_reads_standard_input(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.StringIO(EXAMPLE.read_text()))
+
+    assert cli.main(["generate", "-f", "-"]) == 0
+    assert capsys.readouterr().out == EXAMPLE.with_name("manifests.yaml").read_text(
+        encoding="utf-8"
+    )
+
+
+def test_several_files_share_the_monitor_of_their_namespace(file, capsys):
+    first, second = file(workflow("a"), "a.yaml"), file(workflow("b"), "b.yaml")
+
+    assert cli.main(["generate", "-f", first, "-f", second]) == 0
+    assert kinds(capsys.readouterr().out) == [
+        ("ServiceMonitor", "flowgauge-shared"),
+        ("Service", "a-metrics"),
+        ("PrometheusRule", "a-rules"),
+        ("ConfigMap", "a-dashboard"),
+        ("Service", "b-metrics"),
+        ("PrometheusRule", "b-rules"),
+        ("ConfigMap", "b-dashboard"),
+    ]
+
+
+def test_several_documents_are_the_same_as_several_files(file, capsys):
+    both = file(f"{workflow('a')}---\n{workflow('b')}")
+    cli.main(["generate", "-f", both])
+    together = capsys.readouterr().out
+
+    cli.main(["generate", "-f", file(workflow("a"), "a.yaml"), "-f", file(workflow("b"), "b.yaml")])
+
+    assert capsys.readouterr().out == together
+
+
+def test_objects_of_other_kinds_are_left_alone(file, capsys):
+    text = f"kind: Pod\n---\n---\n- 1\n---\n{workflow()}"
+
+    assert cli.main(["validate", "-f", file(text)]) == 0
+    assert capsys.readouterr().out.endswith("w.yaml: shop/orders: valid\n")
+
+
+def test_without_prometheus_operator_nothing_of_it_is_printed(file, capsys):
+    cli.main(["generate", "-f", file(workflow()), "--without-prometheus-operator"])
+
+    assert {kind for kind, _ in kinds(capsys.readouterr().out)} == {"Service", "ConfigMap"}
+
+
+def test_alerts_link_where_the_options_say(file, capsys):
+    urls = ["--runbook-base-url", "https://r.example/x", "--grafana-url", "https://g.example/"]
+
+    cli.main(["generate", "-f", file(workflow()), *urls])
+
+    out = capsys.readouterr().out
+    assert "runbook_url: https://r.example/x#workflowtargetdown" in out
+    assert "dashboard_url: https://g.example/d/fg-25854a7eceb1fa1f2e726553" in out
+
+
+BAD = {
+    "a: [": "is not valid YAML: ",
+    "!!python/object:os.system {}": "is not valid YAML: ",
+    "": "holds no MonitoredWorkflow; each needs apiVersion: flowgauge.dev/v1alpha1",
+    "kind: Pod": "holds no MonitoredWorkflow",
+    workflow().replace(
+        "v1alpha1", "v9"
+    ): "apiVersion is 'flowgauge.dev/v9', must be flowgauge.dev/v1alpha1",
+    workflow(name="5"): "metadata.name: must be a valid object name",
+    workflow(name="Orders"): "shop/Orders: metadata.name: must be a valid object name",
+    workflow(namespace="5"): "metadata.namespace: must be the name of a namespace",
+    f"{HEAD}metadata: orders\nspec: {{}}\n": "default/?: metadata: must be a mapping",
+    workflow(spec="x"): "shop/orders: spec: input should be",
+    workflow(spec="{}"): "spec: spec.selector is needed unless scrape.mode is Push or None",
+    workflow(spec="{scrape: {mode: Push}, profile: nothing}"): (
+        "shop/orders: spec.profile: profile 'nothing' does not exist; built in are contd, tta-dev, workflow"
+    ),
+    workflow(
+        spec="{scrape: {mode: Push}, slos: [{name: a, objective: 99, latency: {threshold: 7s}}]}"
+    ): (
+        "spec.slos[0]: 7s is no bucket bound of workflow_run_duration_seconds; the nearest are 5s and 10s"
+    ),
+    workflow(
+        spec="{scrape: {mode: Push}, alerts: {overrides: {SlowRuns: {threshold: .nan}}}}"
+    ): "finite number",
+}
+
+
+@pytest.mark.parametrize("command", ["generate", "validate"])
+@pytest.mark.parametrize(("text", "message"), BAD.items())
+def test_bad_input_is_exit_code_one_and_names_file_and_fault(command, text, message, file, capsys):
+    path = file(text)
+
+    assert cli.main([command, "-f", path]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert path in err
+    assert message in err
+
+
+def test_a_file_that_is_not_there_is_bad_input(capsys):
+    assert cli.main(["validate", "-f", "/nowhere/w.yaml"]) == 1
+    assert capsys.readouterr().err == (
+        "error: /nowhere/w.yaml cannot be read: No such file or directory\n"
+    )
+
+
+def test_validate_tells_of_every_object_and_every_problem(file, capsys):
+    bad = workflow("bad", spec="{scrape: {mode: Push}, alerts: {disabled: [A, B]}}")
+
+    assert cli.main(["validate", "-f", file(f"{bad}---\n{workflow('good')}")]) == 1
+    out, err = capsys.readouterr()
+    assert len(err.splitlines()) == 2
+    assert out.endswith("shop/good: valid\n")
+
+
+def test_generate_prints_nothing_unless_all_is_well(file, capsys):
+    bad = workflow("bad", spec="{}")
+
+    assert cli.main(["generate", "-f", file(f"{workflow('good')}---\n{bad}")]) == 1
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["nothing"],
+        ["generate"],
+        ["validate"],
+        ["generate", "-f"],
+        ["validate", "-f", "x", "--y"],
+    ],
+)
+def test_wrong_use_is_exit_code_two(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+
+    assert caught.value.code == 2
+    assert "usage: flowgauge" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["generate", "--help"]])
+def test_help_and_version_are_fine(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+
+    assert caught.value.code == 0
+    assert "flowgauge" in capsys.readouterr().out
+
+
+class Closed(io.StringIO):
+    def write(self, _text):
+        raise BrokenPipeError
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(file, monkeypatch):
+    monkeypatch.setattr("sys.stdout", Closed())
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+
+    assert cli.main(["generate", "-f", file(workflow())]) == 0

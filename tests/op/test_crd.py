@@ -1,0 +1,149 @@
+from pathlib import Path
+
+import pytest
+import re2
+import yaml
+from pydantic import BaseModel
+
+from flowgauge_operator import condition, crd, model
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = (
+    "crds/flowgauge.dev_monitoredworkflows.yaml",
+    "charts/flowgauge/crds/flowgauge.dev_monitoredworkflows.yaml",
+)
+SCHEMA = crd.monitored_workflow()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+# The API server fills these in by its own rules.
+ITS_OWN = (".apiVersion", ".kind", ".metadata")
+
+
+def nodes(node, path=""):
+    """Every schema within a schema, with its path; `{}` are values of a map, `[]` items of a list."""
+    yield path, node
+    for name, child in node.get("properties", {}).items():
+        yield from nodes(child, f"{path}.{name}")
+    if "additionalProperties" in node:
+        yield from nodes(node["additionalProperties"], f"{path}{{}}")
+    if "items" in node:
+        yield from nodes(node["items"], f"{path}[]")
+
+
+NODES = {path: node for path, node in nodes(SCHEMA) if path not in ITS_OWN}
+STRINGS = [p for p, n in NODES.items() if n.get("type") == "string" and "enum" not in n]
+LISTS = [path for path, node in NODES.items() if node.get("type") == "array"]
+MAPS = [path for path, node in NODES.items() if "additionalProperties" in node]
+PATTERNS = [path for path, node in NODES.items() if "pattern" in node]
+FIELDS = [path for path in NODES if not path.endswith(("[]", "{}"))]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_the_committed_crd_is_what_the_models_say(file):
+    assert yaml.safe_load((ROOT / file).read_text()) == crd.monitored_workflow()
+
+
+def test_both_committed_copies_are_the_same_bytes():
+    assert len({(ROOT / file).read_bytes() for file in FILES}) == 1
+
+
+def test_every_string_has_an_upper_bound():
+    assert [path for path in STRINGS if not NODES[path].get("maxLength", 10**9) <= 4096] == []
+
+
+def test_every_list_has_an_upper_bound():
+    assert [path for path in LISTS if not NODES[path].get("maxItems", 10**9) <= 64] == []
+
+
+def test_every_map_has_an_upper_bound():
+    assert [path for path in MAPS if not NODES[path].get("maxProperties", 10**9) <= 64] == []
+
+
+def test_every_field_is_described_in_a_sentence():
+    assert [p for p in FIELDS if not NODES[p].get("description", "").endswith(".")] == []
+
+
+def test_every_pattern_is_one_that_the_api_server_compiles():
+    assert PATTERNS
+    for path in PATTERNS:
+        re2.compile(NODES[path]["pattern"])
+
+
+def test_a_port_is_a_bounded_number_or_name():
+    port = NODES[".spec.scrape.port"]
+
+    assert port["x-kubernetes-int-or-string"] is True
+    assert port["maxLength"] == 15
+
+
+def test_nothing_is_preserved_that_the_schema_does_not_know():
+    text = yaml.safe_dump(crd.monitored_workflow())
+
+    assert "x-kubernetes-preserve-unknown-fields" not in text
+    assert not {"$ref", "$defs", "title", "const"} & {
+        key for node in NODES.values() for key in node
+    }
+
+
+def test_no_field_is_both_required_and_defaulted():
+    both = [
+        f"{path}.{name}"
+        for path, node in NODES.items()
+        for name in node.get("required", ())
+        if "default" in node["properties"][name]
+    ]
+
+    assert both == []
+
+
+def test_every_rule_has_one_line_and_a_message():
+    rules = [r for node in NODES.values() for r in node.get("x-kubernetes-validations", ())]
+
+    assert rules
+    assert [r for r in rules if "\n" in r["rule"] + r["message"] or not r["message"]] == []
+
+
+@pytest.mark.parametrize(("path", "key"), [(".spec.slos", "name"), (".spec.alerts.extra", "name")])
+def test_names_within_a_list_are_unique_by_schema(path, key):
+    assert NODES[path]["x-kubernetes-list-type"] == "map"
+    assert NODES[path]["x-kubernetes-list-map-keys"] == [key]
+
+
+def test_conditions_merge_by_type():
+    assert NODES[".status.conditions"]["x-kubernetes-list-map-keys"] == ["type"]
+
+
+def test_every_model_field_is_in_the_schema():
+    assert set(SCHEMA["properties"]["spec"]["properties"]) == {
+        field.alias for field in model.Spec.model_fields.values()
+    }
+    assert set(SCHEMA["properties"]["status"]["properties"]) == {
+        field.alias for field in condition.Status.model_fields.values()
+    }
+
+
+def test_kubectl_prints_these_columns():
+    columns = crd.monitored_workflow()["spec"]["versions"][0]["additionalPrinterColumns"]
+
+    assert [c["name"] for c in columns if not c.get("priority")] == [
+        "Ready",
+        "Targets",
+        "Budget",
+        "Firing",
+        "Profile",
+        "Age",
+    ]
+
+
+class Tree(BaseModel):
+    child: "Tree | None" = None
+
+
+class Either(BaseModel):
+    value: int | list[int]
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"), [(Tree, "is recursive"), (Either, "is not structural")]
+)
+def test_what_no_crd_can_express_is_an_error(kind, message):
+    with pytest.raises(ValueError, match=message):
+        crd.structural(kind)

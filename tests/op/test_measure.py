@@ -1,0 +1,453 @@
+import promql_parser
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flowgauge import profiles
+from flowgauge_operator import measure, promql
+from flowgauge_operator.measure import MissingRoleError, Scope, ThresholdError
+from flowgauge_operator.promql import ExpressionError
+
+# What the built-in vocabularies do not have: separate counters of outcomes, several families of one role, fixed
+# matchers, summaries, large bucket bounds.
+ODD = """
+apiVersion: flowgauge.dev/v1alpha1
+kind: WorkflowProfile
+metadata: {name: odd}
+spec:
+  title: Odd
+  description: A vocabulary that counts outcomes separately.
+  extends: null
+  families:
+  - {name: jobs_ok_total, role: run.succeeded, type: counter, help: h, labels: {workflow: job_name}}
+  - {name: jobs_bad_total, role: run.failed, type: counter, help: h, labels: {workflow: job_name}}
+  - {name: task_ms, role: step.duration, type: summary, unit: milliseconds, help: h, labels: {step: task}}
+  - {name: cpu_a_total, role: process.cpu, type: counter, help: h, where: {mode: user}}
+  - {name: cpu_b_milliseconds_total, role: process.cpu, type: counter, unit: milliseconds, help: h, where: {mode: system}}
+  - {name: backlog, role: queue.depth, type: gauge, help: h, labels: {queue: topic}, where: {tier: 'a"b'}}
+  - {name: wait, role: queue.delay, type: histogram, unit: milliseconds, help: h, buckets: [30, 500, 1000000, 14400000]}
+  - {name: hold, role: lease.duration, type: histogram, help: h, buckets: [0.5, 30]}
+"""
+# A vocabulary with failures and durations: the failures alone must not pass for all runs.
+FAILURES = """
+apiVersion: flowgauge.dev/v1alpha1
+kind: WorkflowProfile
+metadata: {name: failures}
+spec:
+  title: Failures
+  description: Failures and durations only.
+  extends: null
+  families:
+  - {name: fails_total, role: run.failed, type: counter, help: h}
+  - {name: took_seconds, role: run.duration, type: histogram, help: h}
+"""
+PROFILES = {name: profiles.builtin(name) for name in ("workflow", "contd", "tta-dev")} | {
+    "odd": profiles.parse(ODD, source="odd.yaml"),
+    "failures": profiles.parse(FAILURES, source="failures.yaml"),
+}
+
+EXPANSIONS = [
+    (
+        "workflow",
+        "$rate(run.finished[5m])",
+        'sum by (namespace, monitored_workflow) (rate(workflow_runs_total{namespace="shop",monitored_workflow="orders"}[5m]))',
+    ),
+    (
+        "workflow",
+        '$rate(run.finished{outcome="good"}[5m])',
+        'sum by (namespace, monitored_workflow) (rate(workflow_runs_total{namespace="shop",monitored_workflow="orders",status="success"}[5m]))',
+    ),
+    (
+        "workflow",
+        '$rate(run.finished{outcome="bad"}[5m])',
+        'sum by (namespace, monitored_workflow) (rate(workflow_runs_total{namespace="shop",monitored_workflow="orders",status!~"success|skipped"}[5m]))',
+    ),
+    (
+        "workflow",
+        '$rate(run.finished{outcome="counted"}[5m])',
+        'sum by (namespace, monitored_workflow) (rate(workflow_runs_total{namespace="shop",monitored_workflow="orders",status!="skipped"}[5m]))',
+    ),
+    (
+        "workflow",
+        '$increase(step.finished{outcome="bad"}[10m], step)',
+        'sum by (namespace, monitored_workflow, step) (increase(workflow_steps_total{namespace="shop",monitored_workflow="orders",status!~"success|skipped"}[10m]))',
+    ),
+    (
+        "workflow",
+        "$rate(run.finished[1h] offset 1d)",
+        'sum by (namespace, monitored_workflow) (rate(workflow_runs_total{namespace="shop",monitored_workflow="orders"}[1h] offset 1d))',
+    ),
+    (
+        "workflow",
+        "$max(run.oldest_age)",
+        'max by (namespace, monitored_workflow) (workflow_oldest_active_run_age_seconds{namespace="shop",monitored_workflow="orders"})',
+    ),
+    (
+        "workflow",
+        "$sum(queue.depth, queue)",
+        'sum by (namespace, monitored_workflow, queue) (workflow_queue_depth{namespace="shop",monitored_workflow="orders"})',
+    ),
+    (
+        "workflow",
+        "$min(queue.oldest_age)",
+        'min by (namespace, monitored_workflow) (workflow_queue_oldest_item_age_seconds{namespace="shop",monitored_workflow="orders"})',
+    ),
+    (
+        "workflow",
+        "$avg(run.active)",
+        'avg by (namespace, monitored_workflow) (workflow_active_runs{namespace="shop",monitored_workflow="orders"})',
+    ),
+    (
+        "workflow",
+        "$count(target.up)",
+        'count by (namespace, monitored_workflow) (up{namespace="shop",monitored_workflow="orders"})',
+    ),
+    (
+        "workflow",
+        "$absent(run.finished)",
+        'absent(workflow_runs_total{namespace="shop",monitored_workflow="orders"})',
+    ),
+    (
+        "workflow",
+        "$absent(run.duration)",
+        'absent(workflow_run_duration_seconds_count{namespace="shop",monitored_workflow="orders"})',
+    ),
+    (
+        "workflow",
+        "$latest(run.last_success[6h])",
+        'max by (namespace, monitored_workflow) (max_over_time(workflow_last_success_timestamp_seconds{namespace="shop",monitored_workflow="orders"}[6h]))',
+    ),
+    (
+        "workflow",
+        "$quantile(0.95, run.duration[5m])",
+        'histogram_quantile(0.95, sum by (le, namespace, monitored_workflow) (rate(workflow_run_duration_seconds_bucket{namespace="shop",monitored_workflow="orders"}[5m])))',
+    ),
+    (
+        "workflow",
+        "$quantile(0.5, step.duration[5m], step)",
+        'histogram_quantile(0.5, sum by (le, namespace, monitored_workflow, step) (rate(workflow_step_duration_seconds_bucket{namespace="shop",monitored_workflow="orders"}[5m])))',
+    ),
+    (
+        "workflow",
+        "$mean(run.duration[5m])",
+        '(sum by (namespace, monitored_workflow) (rate(workflow_run_duration_seconds_sum{namespace="shop",monitored_workflow="orders"}[5m])) / (sum by (namespace, monitored_workflow) (rate(workflow_run_duration_seconds_count{namespace="shop",monitored_workflow="orders"}[5m])) > 0))',
+    ),
+    (
+        "workflow",
+        "$buckets(run.duration[5m])",
+        'sum by (le, namespace, monitored_workflow) (increase(workflow_run_duration_seconds_bucket{namespace="shop",monitored_workflow="orders"}[5m]))',
+    ),
+    (
+        "workflow",
+        "$within(run.duration[5m])",
+        'sum by (namespace, monitored_workflow) (rate(workflow_run_duration_seconds_bucket{namespace="shop",monitored_workflow="orders",le=~"0\\\\.5"}[5m]))',
+    ),
+    (
+        "workflow",
+        "$recorded(workflow:runs:rate5m)",
+        'workflow:runs:rate5m{namespace="shop",monitored_workflow="orders"}',
+    ),
+    ("workflow", "x{$owner}", 'x{namespace="shop",monitored_workflow="orders"}'),
+    (
+        "contd",
+        '$rate(run.finished{outcome="bad"}[5m])',
+        'sum by (namespace, monitored_workflow) (rate(contd_workflows_completed_total{namespace="shop",monitored_workflow="orders",status!~"completed|success"}[5m]))',
+    ),
+    (
+        "contd",
+        '$rate(run.finished{outcome="counted"}[5m])',
+        'sum by (namespace, monitored_workflow) (rate(contd_workflows_completed_total{namespace="shop",monitored_workflow="orders"}[5m]))',
+    ),
+    (
+        "contd",
+        "$quantile(0.95, restore.duration[10m])",
+        '(0.001 * histogram_quantile(0.95, sum by (le, namespace, monitored_workflow) (rate(contd_restore_duration_milliseconds_bucket{namespace="shop",monitored_workflow="orders"}[10m]))))',
+    ),
+    (
+        "contd",
+        "$mean(restore.duration[10m])",
+        '(0.001 * (sum by (namespace, monitored_workflow) (rate(contd_restore_duration_milliseconds_sum{namespace="shop",monitored_workflow="orders"}[10m])) / (sum by (namespace, monitored_workflow) (rate(contd_restore_duration_milliseconds_count{namespace="shop",monitored_workflow="orders"}[10m])) > 0)))',
+    ),
+    (
+        "contd",
+        "$rate(restore.duration[10m])",
+        'sum by (namespace, monitored_workflow) (rate(contd_restore_duration_milliseconds_count{namespace="shop",monitored_workflow="orders"}[10m]))',
+    ),
+    (
+        "contd",
+        "$min(run.success_ratio)",
+        'min by (namespace, monitored_workflow) (contd_workflow_success_rate{namespace="shop",monitored_workflow="orders"})',
+    ),
+    (
+        "contd",
+        "$within(restore.duration[5m])",
+        'sum by (namespace, monitored_workflow) (rate(contd_restore_duration_milliseconds_bucket{namespace="shop",monitored_workflow="orders",le=~"500|500\\\\.0"}[5m]))',
+    ),
+    (
+        "tta-dev",
+        '$rate(run.finished{outcome="bad"}[5m], kind)',
+        'sum by (namespace, monitored_workflow, primitive_type) (rate(primitive_requests_total{namespace="shop",monitored_workflow="orders",status!="success"}[5m]))',
+    ),
+    (
+        "tta-dev",
+        "$rate(cost.saved[5m])",
+        'sum by (namespace, monitored_workflow) (rate(primitive_cost_savings{namespace="shop",monitored_workflow="orders"}[5m]))',
+    ),
+    (
+        "tta-dev",
+        "$quantile(0.99, run.duration[5m], workflow)",
+        'histogram_quantile(0.99, sum by (le, namespace, monitored_workflow, primitive_name) (rate(primitive_duration_seconds_bucket{namespace="shop",monitored_workflow="orders"}[5m])))',
+    ),
+    (
+        "odd",
+        "$rate(run.finished[5m])",
+        'sum by (namespace, monitored_workflow) (label_replace(rate(jobs_ok_total{namespace="shop",monitored_workflow="orders"}[5m]), "flowgauge_source", "0", "", "") or label_replace(rate(jobs_bad_total{namespace="shop",monitored_workflow="orders"}[5m]), "flowgauge_source", "1", "", ""))',
+    ),
+    (
+        "odd",
+        '$rate(run.finished{outcome="bad"}[5m])',
+        'sum by (namespace, monitored_workflow) (rate(jobs_bad_total{namespace="shop",monitored_workflow="orders"}[5m]))',
+    ),
+    (
+        "odd",
+        '$rate(run.finished{outcome="good"}[5m])',
+        'sum by (namespace, monitored_workflow) (rate(jobs_ok_total{namespace="shop",monitored_workflow="orders"}[5m]))',
+    ),
+    (
+        "odd",
+        '$rate(run.finished{outcome="counted"}[5m])',
+        'sum by (namespace, monitored_workflow) (label_replace(rate(jobs_ok_total{namespace="shop",monitored_workflow="orders"}[5m]), "flowgauge_source", "0", "", "") or label_replace(rate(jobs_bad_total{namespace="shop",monitored_workflow="orders"}[5m]), "flowgauge_source", "1", "", ""))',
+    ),
+    (
+        "odd",
+        "$rate(process.cpu[5m])",
+        'sum by (namespace, monitored_workflow) (label_replace(rate(cpu_a_total{namespace="shop",monitored_workflow="orders",mode="user"}[5m]), "flowgauge_source", "0", "", "") or label_replace((0.001 * rate(cpu_b_milliseconds_total{namespace="shop",monitored_workflow="orders",mode="system"}[5m])), "flowgauge_source", "1", "", ""))',
+    ),
+    (
+        "odd",
+        "$max(queue.depth, queue)",
+        'max by (namespace, monitored_workflow, topic) (backlog{namespace="shop",monitored_workflow="orders",tier="a\\"b"})',
+    ),
+    (
+        "odd",
+        "$quantile(0.9, step.duration[5m], step)",
+        '(0.001 * max by (namespace, monitored_workflow, task) (task_ms{namespace="shop",monitored_workflow="orders",quantile="0.9"}))',
+    ),
+    (
+        "odd",
+        "$mean(step.duration[5m])",
+        '(0.001 * (sum by (namespace, monitored_workflow) (rate(task_ms_sum{namespace="shop",monitored_workflow="orders"}[5m])) / (sum by (namespace, monitored_workflow) (rate(task_ms_count{namespace="shop",monitored_workflow="orders"}[5m])) > 0)))',
+    ),
+    (
+        "odd",
+        "$rate(step.finished[5m])",
+        'sum by (namespace, monitored_workflow) (rate(task_ms_count{namespace="shop",monitored_workflow="orders"}[5m]))',
+    ),
+    (
+        "failures",
+        '$rate(run.finished{outcome="counted"}[5m])',
+        'sum by (namespace, monitored_workflow) (rate(took_seconds_count{namespace="shop",monitored_workflow="orders"}[5m]))',
+    ),
+    (
+        "failures",
+        '$rate(run.finished{outcome="bad"}[5m])',
+        'sum by (namespace, monitored_workflow) (rate(fails_total{namespace="shop",monitored_workflow="orders"}[5m]))',
+    ),
+]
+
+
+def scope(profile="workflow", **more):
+    return Scope(PROFILES[profile], "shop", "orders", **more)
+
+
+@pytest.mark.parametrize(("profile", "text", "expected"), EXPANSIONS)
+def test_a_macro_becomes_exactly_this_promql(profile, text, expected):
+    assert measure.expand(text, scope(profile, threshold=0.5)) == expected
+
+
+@pytest.mark.parametrize(("profile", "text", "expected"), EXPANSIONS)
+def test_what_a_macro_becomes_is_valid_and_bound_to_the_namespace(profile, text, expected):
+    promql.check(expected, "shop")
+
+
+def test_every_macro_is_in_the_table():
+    used = {match[1] for _, text, _ in EXPANSIONS for match in measure._MACRO.finditer(text)}
+
+    assert used == {*measure._MACROS, "recorded"}
+
+
+@pytest.mark.parametrize(
+    ("shortest", "window", "expected"),
+    [
+        (60, "5m", "5m"),
+        (60, "30s", "1m"),
+        (300, "5m", "5m"),
+        (1200, "5m", "20m"),
+        (90, "1m", "1m30s"),
+        (0.5, "5m", "5m"),
+    ],
+)
+def test_a_window_is_widened_to_the_shortest_that_holds_a_rate(shortest, window, expected):
+    text = measure.expand(f"$rate(run.finished[{window}])", scope(shortest=shortest))
+
+    assert text.endswith(f"[{expected}]))")
+
+
+def test_a_window_that_grafana_fills_in_is_left_alone():
+    text = measure.expand("$rate(run.finished[$__rate_interval])", scope(shortest=1200))
+
+    assert "[$__rate_interval]" in text
+
+
+@pytest.mark.parametrize(
+    ("profile", "role", "threshold", "le"),
+    [
+        ("odd", "lease.duration", 30, r"30|30\.0"),
+        ("odd", "lease.duration", 0.5, r"0\.5"),
+        ("odd", "queue.delay", 0.03, r"30|30\.0"),
+        ("odd", "queue.delay", 0.5, r"500|500\.0"),
+        ("odd", "queue.delay", 1000, r"1000000|1000000\.0|1e\+06"),
+        ("odd", "queue.delay", 14400, r"14400000|14400000\.0|1.44e\+07".replace("1.44", r"1\.44")),
+        ("workflow", "run.duration", 14400, r"14400|14400\.0"),
+    ],
+)
+def test_a_bucket_bound_is_found_in_every_spelling(profile, role, threshold, le):
+    text = measure.expand(f"$within({role}[5m])", scope(profile, threshold=threshold))
+
+    matchers = next(iter(promql.selectors(text))).matchers.matchers
+    assert [(m.op, m.value) for m in matchers if m.name == "le"] == [(promql_parser.MatchOp.Re, le)]
+
+
+def test_a_threshold_between_two_buckets_names_the_nearest():
+    with pytest.raises(ThresholdError) as caught:
+        measure.expand("$within(run.duration[5m])", scope(threshold=7))
+
+    assert str(caught.value) == (
+        "7s is no bucket bound of workflow_run_duration_seconds; the nearest are 5s and 10s"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("$rat(run.finished[5m])", "$rat is no macro"),
+        ("$rate()", "'' is not of the form role"),
+        ("$rate(run.finished[5m]", "a parenthesis is not closed in"),
+        ("$rate(run.ended[5m])", "'run.ended' is no role"),
+        ("$rate(run.finished)", "$rate needs a window, as in run.finished[5m]"),
+        ("$increase(run.finished)", "$increase needs a window"),
+        ("$latest(run.last_success)", "$latest needs a window"),
+        ("$quantile(0.9, run.duration)", "$quantile needs a window"),
+        ("$buckets(run.duration)", "$buckets needs a window"),
+        ("$mean(run.duration)", "$mean needs a window"),
+        ("$within(run.duration)", "$within needs a window"),
+        ("$max(queue.depth[5m])", "$max takes no window; remove [5m]"),
+        ("$absent(run.finished[5m])", "$absent takes no window"),
+        ("$within(run.duration[5m])", "$within is for latency SLOs"),
+        ("$quantile(0.9, run.finished[5m])", "run.finished is no histogram"),
+        ("$rate(run.finished[5 m])", "'5 m' is no duration"),
+        ("$rate(run.finished[5m], stage)", "'stage' is no semantic label"),
+        ('$rate(run.finished{status="x"}[5m])', "are no matchers over semantic labels"),
+        ("$rate(run.finished{outcome='x'}[5m])", "are no matchers over semantic labels"),
+        ('$rate(run.finished{outcome="\\q"}[5m])', "is no string"),
+        ('$rate(run.finished{outcome!="good"}[5m])', "a class of outcomes takes ="),
+        ('$rate(run.finished{outcome=~"bad"}[5m])', "a class of outcomes takes ="),
+    ],
+)
+def test_a_wrong_macro_is_refused_with_what_is_wrong(text, message):
+    with pytest.raises(ExpressionError) as caught:
+        measure.expand(text, scope())
+
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("profile", "text"),
+    [
+        ("contd", "$max(run.oldest_age)"),
+        ("tta-dev", "$rate(step.finished[5m])"),
+        ("odd", "$buckets(step.duration[5m])"),
+        ("odd", '$rate(run.finished{outcome="failed"}[5m])'),
+        ("failures", '$rate(run.finished{outcome="good"}[5m])'),
+        ("workflow", '$rate(run.finished{error="x"}[5m])'),
+    ],
+)
+def test_what_a_profile_does_not_have_is_a_missing_role(profile, text):
+    with pytest.raises(MissingRoleError):
+        measure.expand(text, scope(profile))
+
+
+# Prometheus refuses carriage returns and the like in a string literal only unescaped; surrogates are no text.
+VALUES = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(VALUES)
+def test_a_value_stays_one_matcher_whatever_it_holds(value):
+    text = f"$rate(run.failed{{error={promql.quote(value)}}}[5m], error) > 0"
+
+    selectors = list(promql.selectors(measure.expand(text, scope())))
+
+    assert [[(m.name, m.value) for m in s.matchers.matchers] for s in selectors] == [
+        [("namespace", "shop"), ("monitored_workflow", "orders"), ("type", value)]
+    ]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        'x"}[5m])) or (vector(1)) or sum(rate(y{a="',
+        "ends with a backslash\\",
+        "two  spaces, a comma",
+        "line\nbreak\ttab",
+        "{[()]}",
+        "# no comment",
+        "$rate(run.finished[5m])",
+        "\u202e\u200b",
+    ],
+)
+def test_a_value_made_to_break_out_stays_a_value(value):
+    text = measure.expand(f"$rate(run.failed{{error={promql.quote(value)}}}[5m], error)", scope())
+
+    selectors = list(promql.selectors(text))
+
+    assert len(selectors) == 1
+    assert selectors[0].matchers.matchers[2].value == value
+
+
+def test_a_comment_ends_with_its_line():
+    text = measure.expand('a{x="#1"} # the "limit\n  > 5', scope())
+
+    assert text == 'a{x="#1"} > 5'
+
+
+@pytest.mark.parametrize("quoted", ['"a  b"', "'a  \"b'", "`a  \\ b`"])
+def test_space_within_quotes_is_kept(quoted):
+    assert measure.expand(f"a{{x={quoted}}}  >  5", scope()) == f"a{{x={quoted}}} > 5"
+
+
+def test_values_fill_their_places_and_no_longer_names():
+    text = measure.expand(
+        "a[$window] > $threshold or b > $thresholds",
+        scope().with_values(window="5m", threshold="1"),
+    )
+
+    assert text == "a[5m] > 1 or b > $thresholds"
+
+
+def test_a_legend_speaks_of_the_vocabularys_own_labels():
+    query = "$rate(step.failed[5m], step, error)"
+
+    assert measure.legend("{{step}} {{error}} {{le}}", query, scope()) == "{{step}} {{type}} {{le}}"
+    assert (
+        measure.legend("{{workflow}}", "$min(slo.compliance)", scope("tta-dev"))
+        == "{{primitive_name}}"
+    )
+
+
+def test_the_families_that_a_text_reads_are_told_once():
+    text = "$quantile(0.9, run.duration[5m]) > $rate(run.finished[5m]) + $rate(run.finished[1h]) + $recorded(a)"
+
+    found = measure.families(text, scope())
+
+    assert [f.name for f in found] == ["workflow_run_duration_seconds", "workflow_runs_total"]

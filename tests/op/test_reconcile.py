@@ -1,0 +1,154 @@
+"""The seam, with a cluster of a few lines: what is read, written and claimed in one turn."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from flowgauge_operator import errors
+from flowgauge_operator.cache import Cache, Key
+from flowgauge_operator.reconcile import Reconciler
+from flowgauge_operator.render import Capabilities, Options
+from flowgauge_operator.status import Policy
+from flowgauge_operator.verify import Group, Observation, Owner
+
+KEY = Key("workflow", "shop", "orders")
+
+
+class MemoryCluster:
+    """Remembers what was asked of it; holds the workflow itself and nothing else."""
+
+    def __init__(self):
+        self.calls, self.statuses, self.has_workflow = [], [], True
+
+    async def apply(self, manifest, *, force=True):
+        self.calls.append(("apply", manifest["kind"]))
+        return SimpleNamespace(uid=f"uid-{manifest['kind']}", resource_version="1")
+
+    async def restore(self, manifest):
+        self.calls.append(("restore", manifest["kind"]))
+
+    async def apply_status(self, ref, status):
+        self.statuses.append(status)
+
+    async def delete(self, ref, *, uid=None):
+        self.calls.append(("delete", ref.kind.kind))
+        return True
+
+    async def get(self, ref, *, metadata_only=False):
+        if ref.kind.kind == "MonitoredWorkflow" and self.has_workflow:
+            return {"metadata": {"uid": "u1"}}
+        raise errors.NotFound(404, "NotFound", "not found")
+
+    async def event(self, ref, **_):
+        self.calls.append(("event", ref.kind.kind))
+
+
+def body(generation=1):
+    return {
+        "metadata": {
+            "name": "orders",
+            "namespace": "shop",
+            "uid": "u1",
+            "resourceVersion": str(generation),
+            "generation": generation,
+        },
+        "spec": {"selector": {"matchLabels": {"app": "orders"}}},
+    }
+
+
+@pytest.fixture
+def turn():
+    """A reconciler over a memory cluster, and `run` for one turn of the workflow."""
+    cluster, cache, again = MemoryCluster(), Cache(), []
+    reconciler = Reconciler(
+        cluster,
+        cache,
+        Options(),
+        Policy(),
+        now=lambda: "2026-01-01T00:00:00Z",
+        again=again.append,
+        instance="test",
+    )
+    reconciler.capabilities = Capabilities()
+    cache.put_workflow(body())
+
+    def run(*, force=False):
+        asyncio.run(reconciler.reconcile(KEY, force))
+        return (
+            {c["type"]: c["status"] for c in cluster.statuses[-1]["conditions"]}
+            if cluster.statuses
+            else {}
+        )
+
+    return SimpleNamespace(cluster=cluster, cache=cache, reconciler=reconciler, run=run)
+
+
+def well(turn, number):
+    """A look at Prometheus that finds everything in order."""
+    rendered = turn.cache.expected[KEY].rendered
+    owner = Owner("shop", "orders")
+    return Observation(
+        number=number,
+        targets={owner: (2, 2)},
+        families={owner: set(rendered.required)},
+        groups={group: Group(1) for group in rendered.rule_groups},
+        revisions={owner: rendered.revision},
+        pools={rendered.pool},
+    )
+
+
+def test_a_second_turn_with_nothing_changed_asks_for_nothing(turn):
+    turn.run()
+    done = len(turn.cluster.calls), len(turn.cluster.statuses)
+
+    turn.run()
+
+    assert turn.cluster.calls.count(("apply", "PrometheusRule")) == 1
+    assert (len(turn.cluster.calls), len(turn.cluster.statuses)) == done
+
+
+def test_nothing_is_claimed_before_prometheus_was_asked(turn):
+    states = turn.run()
+
+    assert (states["Provisioned"], states["Healthy"], states["Ready"]) == (
+        "True",
+        "Unknown",
+        "Unknown",
+    )
+
+
+def test_a_look_that_began_before_a_change_does_not_speak_of_it(turn):
+    turn.run()
+    turn.reconciler.looks = 1
+    turn.reconciler.seen = well(turn, 1)
+    assert turn.run()["Ready"] == "True"
+
+    turn.cache.put_workflow(body(generation=2) | {"status": turn.cluster.statuses[-1]})
+    before = turn.run()
+    turn.reconciler.looks = 2
+    turn.reconciler.seen = well(turn, 2)
+    after = turn.run()
+
+    assert (before["Healthy"], before["Ready"]) == ("Unknown", "Unknown")
+    assert (after["Healthy"], after["Ready"]) == ("True", "True")
+
+
+def test_children_are_not_made_again_for_an_owner_that_is_gone(turn):
+    turn.run()
+    turn.cache.drop_child(("PrometheusRule", "shop", "orders-rules"))
+    turn.cluster.has_workflow = False
+    turn.cluster.calls.clear()
+
+    turn.run(force=True)
+
+    assert turn.cluster.calls == []
+    assert KEY not in turn.cache.workflows
+
+
+def test_the_cache_keeps_no_bodies_of_children(turn):
+    turn.run()
+
+    assert turn.cache.expected[KEY].rendered.children == ()

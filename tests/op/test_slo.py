@@ -1,0 +1,301 @@
+import re
+from decimal import Decimal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flowgauge_operator import duration, model, promql, slo
+from flowgauge_operator.slo import WindowError
+
+DAY = 86400
+
+
+def timing(window, interval="15s"):
+    return slo.timing(duration.seconds(window), duration.seconds(interval))
+
+
+def tiers(made):
+    return [
+        (duration.text(t.long), duration.text(t.short), f"{slo.threshold(t.factor, 0):f}")
+        for t in (*made.page, *made.ticket)
+    ]
+
+
+def objective(percent=99.0, window="30d", *, interval="15s", min_bad=2):
+    return slo.Objective(
+        objective=percent,
+        total="T",
+        bad="B",
+        timing=timing(window, interval),
+        identity='slo="runs"',
+        labels={"slo": "runs"},
+        min_bad_events=min_bad,
+    )
+
+
+# The tables of the Google SRE Workbook (30d) and of Sloth (7d), and what follows from them.
+@pytest.mark.parametrize(
+    ("window", "expected"),
+    [
+        ("30d", [("1h", "5m", "14.4"), ("6h", "30m", "6"), ("1d", "2h", "3"), ("3d", "6h", "1")]),
+        (
+            "28d",
+            [
+                ("1h", "5m", "13.44"),
+                ("6h", "30m", "5.6"),
+                ("1d", "2h", "2.8"),
+                ("3d", "6h", "0.933333"),
+            ],
+        ),
+        (
+            "7d",
+            [
+                ("1h", "5m", "13.44"),
+                ("6h", "30m", "3.5"),
+                ("1d", "2h", "1.4"),
+                ("3d", "6h", "0.98"),
+            ],
+        ),
+        ("90d", [("1h", "5m", "43.2"), ("6h", "30m", "18"), ("1d", "2h", "9"), ("3d", "6h", "3")]),
+    ],
+)
+def test_windows_and_factors_are_those_of_the_books(window, expected):
+    made = timing(window)
+
+    assert tiers(made) == expected
+    assert (made.base, made.every, made.every_long) == (300, 30, 150)
+
+
+@pytest.mark.parametrize(
+    ("window", "interval", "expected"),
+    [
+        (
+            "1h",
+            "1s",
+            [
+                ("22s", "4s", "13.0909"),
+                ("2m8s", "10s", "3.51562"),
+                ("8m34s", "42s", "1.40078"),
+                ("25m42s", "2m8s", "0.980545"),
+            ],
+        ),
+        (
+            "1d",
+            "15s",
+            [
+                ("8m30s", "1m", "13.5529"),
+                ("51m30s", "4m30s", "3.49515"),
+                ("3h25m30s", "17m", "1.40146"),
+                ("10h17m", "51m30s", "0.980227"),
+            ],
+        ),
+    ],
+)
+def test_below_a_week_the_windows_shrink_in_proportion(window, interval, expected):
+    assert tiers(timing(window, interval)) == expected
+
+
+@pytest.mark.parametrize(
+    ("interval", "base", "every", "every_long"),
+    [
+        ("1s", 300, 2, 10),
+        ("5s", 300, 10, 50),
+        ("15s", 300, 30, 150),
+        ("1m", 300, 30, 150),
+        ("2m", 480, 30, 150),
+    ],
+)
+def test_rules_look_as_often_as_the_scrapes_allow(interval, base, every, every_long):
+    made = timing("30d", interval)
+
+    assert (made.base, made.every, made.every_long) == (base, every, every_long)
+
+
+@pytest.mark.parametrize(
+    ("window", "interval", "least"),
+    [
+        ("5m", "5m", "3360m"),
+        ("1h", "15s", "168m"),
+        ("10m", "1s", "12m"),
+        ("1h", "1m", "672m"),
+        ("6d", "895s", "168h"),
+    ],
+)
+def test_a_window_that_is_too_short_names_the_least_one(window, interval, least):
+    with pytest.raises(WindowError) as caught:
+        timing(window, interval)
+
+    assert f"use a window of at least {least} or scrape more often" in str(caught.value)
+    assert timing(least, interval).base > 0
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(st.integers(60, 7 * DAY), st.integers(1, 900))
+def test_the_window_that_the_message_names_is_accepted(period, interval):
+    try:
+        slo.timing(period, interval)
+    except WindowError as error:
+        least = re.search(r"at least (\S+)", str(error))[1]
+        body = {"metadata": {"name": "w"}, "spec": {"selector": {"matchLabels": {"a": "b"}}}}
+        body["spec"]["slos"] = [{"name": "s", "objective": 99, "window": least, "success": {}}]
+        assert model.parse(body).spec.slos[0].window == least
+        slo.timing(duration.seconds(least), interval)
+
+
+def test_a_scrape_interval_that_no_window_fits_is_told_so():
+    with pytest.raises(
+        WindowError, match="no window is long enough for it; scrape at least every 15m"
+    ):
+        timing("30d", "16m")
+
+
+def test_nobody_keeps_more_than_ninety_days():
+    with pytest.raises(WindowError, match="window 91d is longer than 90d; shorten it"):
+        timing("91d")
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(st.integers(600, 90 * DAY), st.integers(1, 900))
+def test_an_objective_is_at_most_fourteen_rules_and_twelve_series(period, interval):
+    try:
+        made = objective(99.9, f"{period}s", interval=f"{interval}s")
+    except WindowError:
+        return
+    records = [*slo.records_often(made), *slo.records_rarely(made)]
+    assert len({rule["record"] for rule in records}) == len(records) <= 12
+    assert len([t for t in (made.timing.page, made.timing.ticket) if slo.burn(made, t)]) == 2
+
+
+@pytest.mark.parametrize(
+    ("percent", "factor", "expected"),
+    [
+        (99.9, "14.4", "0.0144"),
+        (99.9, "6", "0.006"),
+        (99, "14.4", "0.144"),
+        (99.5, "3", "0.015"),
+        (99.99, "43.2", "0.00432"),
+        (99.9999, "1", "0.000001"),
+        (99, "0.9333333333333333333333", "0.00933333"),
+        (50, "1", "0.5"),
+    ],
+)
+def test_thresholds_are_decimal_arithmetic(percent, factor, expected):
+    assert f"{slo.threshold(Decimal(factor), percent):f}" == expected
+
+
+@pytest.mark.parametrize(
+    ("percent", "expected"),
+    [
+        (99.9, "0.001"),
+        (99.9999, "0.000001"),
+        (99.5, "0.005"),
+        (66.6, "0.334"),
+        (0.1, "0.999"),
+        (90, "0.1"),
+    ],
+)
+def test_the_budget_has_no_noise(percent, expected):
+    assert f"{slo.budget(percent):f}" == expected
+
+
+def test_the_fast_alert_is_written_like_this():
+    assert slo.burn(objective(99.9), timing("30d").page) == (
+        '((slo:error:ratio_rate1h{slo="runs"} > 0.0144 and slo:error:ratio_rate5m{slo="runs"} > 0.0144)'
+        ' or (slo:error:ratio_rate6h{slo="runs"} > 0.006 and slo:error:ratio_rate30m{slo="runs"} > 0.006))'
+        ' and (sum_over_time(slo:events_bad:rate5m{slo="runs"}[6h]) * 30 > 1.5)'
+    )
+
+
+@pytest.mark.parametrize(("min_bad", "limit"), [(1, "0.5"), (2, "1.5"), (1000, "999.5")])
+def test_the_guard_asks_for_half_an_event_less(min_bad, limit):
+    text = slo.burn(objective(min_bad=min_bad), timing("30d").ticket)
+
+    assert text.endswith(f"[3d]) * 30 > {limit})")
+
+
+@pytest.mark.parametrize(("interval", "every"), [("1s", 2), ("5s", 10), ("15s", 30), ("1m", 30)])
+def test_the_guard_multiplies_by_the_interval_of_the_short_group(interval, every):
+    made = objective(interval=interval)
+
+    assert f"* {every} >" in slo.burn(made, made.timing.page)
+
+
+def test_bad_time_needs_no_guard():
+    assert "sum_over_time" not in slo.burn(objective(min_bad=None), timing("30d").page)
+
+
+@pytest.mark.parametrize(
+    ("percent", "page", "ticket"),
+    [
+        (93.1, ["1h", "6h"], ["1d", "3d"]),
+        (93, ["6h"], ["1d", "3d"]),
+        (83.3, [], ["1d", "3d"]),
+        (66.6, [], ["3d"]),
+        (0.1, [], ["3d"]),
+    ],
+)
+def test_tiers_that_no_ratio_can_reach_are_dropped(percent, page, ticket):
+    made = timing("30d")
+
+    kept = [slo.reachable_tiers(percent, tier) for tier in (made.page, made.ticket)]
+
+    assert [[duration.text(t.long) for t in tier] for tier in kept] == [page, ticket]
+
+
+def test_an_alert_that_cannot_fire_is_not_made():
+    assert slo.burn(objective(80), timing("30d").page) is None
+
+
+def test_the_guard_looks_as_far_back_as_the_reachable_tiers():
+    assert "[6h]) * 30" in slo.burn(objective(93), timing("30d").page)
+
+
+def test_the_records_of_the_short_group_read_each_other_in_order():
+    rules = slo.records_often(objective())
+
+    assert [(rule["record"], rule["expr"]) for rule in rules[:4]] == [
+        ("slo:events_total:rate5m", "T"),
+        ("slo:events_bad:rate5m", '(B) or on () 0 * slo:events_total:rate5m{slo="runs"}'),
+        (
+            "slo:error:ratio_rate5m",
+            'slo:events_bad:rate5m{slo="runs"} / (slo:events_total:rate5m{slo="runs"} > 0)',
+        ),
+        (
+            "slo:error:ratio_rate30m",
+            (
+                'sum_over_time(slo:events_bad:rate5m{slo="runs"}[30m])'
+                ' / (sum_over_time(slo:events_total:rate5m{slo="runs"}[30m]) > 0)'
+            ),
+        ),
+    ]
+
+
+def test_the_records_of_the_long_group_end_with_budget_and_objective():
+    rules = slo.records_rarely(objective(99.9))
+
+    assert [rule["record"] for rule in rules] == [
+        "slo:error:ratio_rate1d",
+        "slo:error:ratio_rate3d",
+        "slo:error:ratio_period",
+        "slo:error_budget_remaining:ratio",
+        "slo:objective:ratio",
+    ]
+    assert rules[3]["expr"] == '1 - slo:error:ratio_period{slo="runs"} / 0.001'
+    assert rules[4]["expr"] == "vector(0.999)"
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(st.decimals("0.0001", "99.9999", places=4), st.integers(7 * DAY, 90 * DAY))
+def test_every_record_and_alert_parses(percent, period):
+    made = objective(float(percent), f"{period}s")
+
+    texts = [rule["expr"] for rule in (*slo.records_often(made)[1:], *slo.records_rarely(made))]
+    texts += [text for t in (made.timing.page, made.timing.ticket) if (text := slo.burn(made, t))]
+
+    assert all(list(promql.selectors(text)) or "vector(" in text for text in texts)
+
+
+@pytest.mark.parametrize(("interval", "window"), [(1, 4), (15, 60), (60, 240), (300, 1200)])
+def test_a_rate_needs_four_scrapes(interval, window):
+    assert slo.shortest_rate_window(interval) == window

@@ -1,0 +1,136 @@
+"""What becomes of a pod's container when it is a process."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+
+from rig import containers, placement
+
+pytestmark = pytest.mark.unit
+
+POD = {
+    "metadata": {"name": "web-1", "namespace": "demo", "uid": "u-1", "labels": {"app": "web"}},
+    "spec": {
+        "nodeName": "rig-node",
+        "serviceAccountName": "web",
+        "volumes": [
+            {"name": "config", "configMap": {"name": "web"}},
+            {"name": "scratch", "emptyDir": {}},
+        ],
+        "containers": [
+            {
+                "name": "web",
+                "args": ["--name=$(POD_NAME)", "--price=$$(POD_NAME)", "$(UNKNOWN)"],
+                "env": [
+                    {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+                    {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+                    {
+                        "name": "APP",
+                        "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['app']"}},
+                    },
+                    {
+                        "name": "LEVEL",
+                        "valueFrom": {"configMapKeyRef": {"name": "web", "key": "level"}},
+                    },
+                    {"name": "URL", "value": "http://$(POD_IP)/"},
+                ],
+                "ports": [{"name": "metrics", "containerPort": 8080}],
+                "readinessProbe": {"httpGet": {"port": "metrics", "path": "/readyz"}},
+                "volumeMounts": [
+                    {"name": "config", "mountPath": "/etc/web"},
+                    {"name": "scratch", "mountPath": "/scratch"},
+                ],
+            }
+        ],
+    },
+    "status": {"podIP": "10.244.0.7"},
+}
+
+
+def look_up(kind, name):
+    assert (kind, name) == ("configmap", "web")
+    return {"kind": "ConfigMap", "data": {"level": "debug"}}
+
+
+def test_variables_come_from_the_manifest_with_references_resolved():
+    assert containers.environment(POD, look_up) == {
+        "POD_NAME": "web-1",
+        "POD_IP": "10.244.0.7",
+        "APP": "web",
+        "LEVEL": "debug",
+        "URL": "http://10.244.0.7/",
+    }
+
+
+def test_arguments_are_expanded_as_a_kubelet_does():
+    words = containers.command(POD, {"POD_NAME": "web-1"}, ["serve"])
+
+    assert words == ["serve", "--name=web-1", "--price=$(POD_NAME)", "$(UNKNOWN)"]
+
+
+def test_a_container_without_command_needs_an_entrypoint():
+    with pytest.raises(containers.UnsupportedPod, match="give an entrypoint"):
+        containers.command(POD, {}, [])
+
+
+def test_a_config_map_is_a_folder_of_files_and_an_empty_dir_is_empty():
+    assert list(containers.volumes(POD, look_up)) == [
+        containers.Files("/etc/web", {"level": b"debug"}),
+        containers.Files("/scratch", {}),
+    ]
+
+
+def test_a_secret_is_decoded():
+    pod = {
+        "spec": {
+            "volumes": [{"name": "s", "secret": {"secretName": "web"}}],
+            "containers": [{"name": "web", "volumeMounts": [{"name": "s", "mountPath": "/s"}]}],
+        }
+    }
+    secret = {"kind": "Secret", "data": {"key": base64.b64encode(b"value").decode()}}
+
+    assert list(containers.volumes(pod, lambda *_: secret)) == [
+        containers.Files("/s", {"key": b"value"})
+    ]
+
+
+def test_a_volume_that_the_rig_lacks_is_an_error():
+    pod = {
+        "spec": {
+            "volumes": [{"name": "disk", "persistentVolumeClaim": {"claimName": "x"}}],
+            "containers": [{"name": "web", "volumeMounts": [{"name": "disk", "mountPath": "/d"}]}],
+        }
+    }
+
+    with pytest.raises(containers.UnsupportedPod, match="persistentVolumeClaim"):
+        list(containers.volumes(pod, look_up))
+
+
+def test_the_readiness_probe_may_name_its_port():
+    assert containers.readiness(POD) == (8080, "/readyz")
+
+
+def test_a_pod_without_token_is_told_from_one_with():
+    mount = {"name": "kube-api-access", "mountPath": containers.ACCOUNT_FOLDER}
+    automounted = {"spec": {"containers": [{"volumeMounts": [mount]}]}}
+
+    assert containers.has_token(automounted)
+    assert not containers.has_token(POD)
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "StatefulSet", "ReplicaSet", "Job"])
+def test_workloads_are_put_on_the_node(kind):
+    manifest = {"kind": kind, "spec": {"template": {"spec": {}}}}
+
+    (placed,) = placement.placed([manifest], "node")
+
+    assert placed["spec"]["template"]["spec"]["nodeName"] == "node"
+    assert manifest["spec"]["template"]["spec"] == {}
+
+
+def test_other_kinds_stay_as_they_are():
+    service = {"kind": "Service", "spec": {"ports": []}}
+
+    assert placement.placed([service], "node") == [service]

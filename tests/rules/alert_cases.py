@@ -1,0 +1,313 @@
+"""What each alert has to do, as series over roles: they are written in the vocabulary of each profile before promtool runs.
+
+A series is `(role, labels, values)` in promtool's notation, one sample a minute unless the entry says otherwise.
+`outcome` good and bad become a value of the family; `le` is in seconds. `bad` must fire at `at` with exactly
+`description`; `good`, every entry of `silent` and the absence of all data must not; `resolves` fires at `at` and is
+over at `resolved`.
+"""
+
+from dataclasses import dataclass, field
+
+Series = tuple[tuple[str, dict[str, str], str], ...]
+
+
+@dataclass(frozen=True)
+class Cases:
+    severity: str
+    description: str
+    at: str
+    bad: Series
+    good: Series
+    resolves: Series
+    resolved: str
+    silent: dict[str, Series] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    step: str = "1m"
+    fires_without_data: bool = False
+
+
+def runs(good, bad=None, **more):
+    """Series of finished runs by outcome."""
+    series = [("run.finished", {"outcome": "good"}, good)]
+    series += [("run.finished", {"outcome": "bad"}, bad)] if bad else []
+    return (
+        *series,
+        *(("run.finished", {"outcome": value}, values) for value, values in more.items()),
+    )
+
+
+def steps(good, bad, step="load"):
+    """Series of finished executions of a step by outcome."""
+    return (
+        ("step.finished", {"step": step, "outcome": "good"}, good),
+        ("step.finished", {"step": step, "outcome": "bad"}, bad),
+    )
+
+
+def durations(role, **buckets):
+    """A histogram: bucket bounds in seconds as `le300`, with milliseconds as `le0_5`."""
+    bounds = {bound.removeprefix("le").replace("_", "."): v for bound, v in buckets.items()}
+    bounds["+Inf"] = list(buckets.values())[-1]
+    return tuple((f"{role}_bucket", {"le": bound}, values) for bound, values in bounds.items())
+
+
+def up(**pods):
+    """Targets by pod."""
+    return tuple(("target.up", {"pod": pod}, values) for pod, values in pods.items())
+
+
+CASES = {
+    "TargetDown": Cases(
+        severity="critical",
+        description="Prometheus knows targets of {owner} but none of them answered for five minutes.",
+        at="10m",
+        bad=up(a="0x60", b="0x60"),
+        good=up(a="1x60", b="1x60"),
+        resolves=up(a="0x20 1x40", b="0x60"),
+        resolved="22m",
+        silent={
+            "one of two answers": up(a="1x60", b="0x60"),
+            "a target that misses some scrapes": up(a="1 0 0 0 1 0 0 0 1 0 0 0 1 0 0 0 1"),
+        },
+    ),
+    "TargetsDown": Cases(
+        severity="warning",
+        description="Only 50% of the targets of {owner} answer.",
+        at="15m",
+        bad=up(a="1x60", b="0x60"),
+        good=up(a="1x60", b="1x60"),
+        resolves=up(a="1x60", b="0x20 1x40"),
+        resolved="22m",
+        silent={
+            "all are down, which is TargetDown": up(a="0x60", b="0x60"),
+            "a pod is restarted": up(a="1x60", b="1x5 0x3 _x5 1x40"),
+        },
+    ),
+    "MetricsAbsent": Cases(
+        severity="warning",
+        description=(
+            "No series of finished runs of {owner}; an idle workflow has them at zero, so nothing is being measured."
+        ),
+        at="15m",
+        bad=(),
+        good=runs("0x60"),
+        resolves=runs("_x20 0x40"),
+        resolved="22m",
+        silent={
+            "counter reset": runs("5+1x10 0+1x40"),
+            "a pod is replaced within minutes": runs("0x10 _x8 0x40"),
+        },
+        fires_without_data=True,
+    ),
+    "HighErrorRate": Cases(
+        severity="warning",
+        description="10% of the runs of {owner} ended badly in the last ten minutes.",
+        at="20m",
+        bad=runs("0+9x60", "0+1x60"),
+        good=runs("0+99x60", "0+1x60"),
+        resolves=runs("0+9x60", "0+1x20 20x60"),
+        resolved="40m",
+        silent={
+            "counter reset": runs("900+9x10 0+9x50", "100x10 0x50"),
+            "one failure of a quiet workflow": runs("0+1x60", "0x12 1x48"),
+            "nothing but failures, too few to judge": runs("0x60", "0x12 1x60"),
+            "idle": runs("7x60", "7x60"),
+        },
+    ),
+    "SlowRuns": Cases(
+        severity="warning",
+        description="The 95th percentile of the duration of runs of {owner} is 9m 45s.",
+        at="20m",
+        bad=durations("run.duration", le300="0x60", le600="0+1x60"),
+        good=durations("run.duration", le300="0+1x60", le600="0+1x60"),
+        resolves=durations("run.duration", le300="0x20 1+1x60", le600="0+1x80"),
+        resolved="40m",
+        silent={
+            "counter reset": durations(
+                "run.duration", le300="90+1x20 0+1x40", le600="90+1x20 0+1x40"
+            ),
+            "idle": durations("run.duration", le300="0x60", le600="9x60"),
+            "one in fifty is slow": durations("run.duration", le300="0+49x60", le600="0+50x60"),
+        },
+    ),
+    # Where a profile has a threshold of its own.
+    "tta-dev/SlowRuns": Cases(
+        severity="warning",
+        description="The 95th percentile of the duration of runs of {owner} is 29s.",
+        at="20m",
+        bad=durations("run.duration", le10="0x60", le30="0+1x60"),
+        good=durations("run.duration", le10="0+1x60", le30="0+1x60"),
+        resolves=durations("run.duration", le10="0x20 1+1x60", le30="0+1x80"),
+        resolved="40m",
+        silent={
+            "counter reset": durations("run.duration", le10="90+1x20 0+1x40", le30="90+1x20 0+1x40")
+        },
+    ),
+    "RunStuck": Cases(
+        severity="warning",
+        description="The oldest run of {owner} has been going for 40m 0s.",
+        at="10m",
+        bad=(("run.oldest_age", {}, "2400x60"),),
+        good=(("run.oldest_age", {}, "600x60"),),
+        resolves=(("run.oldest_age", {}, "2400x15 0x60"),),
+        resolved="17m",
+        silent={"no run": (("run.oldest_age", {}, "0x60"),)},
+    ),
+    "LowThroughput": Cases(
+        severity="warning",
+        description="Runs of {owner} end at 0% of yesterday's rate.",
+        at="26h",
+        bad=runs("0+10x288 2880x72"),
+        good=runs("0+10x360"),
+        resolves=runs("0+10x288 2880x36 2890+10x60"),
+        resolved="29h",
+        silent={
+            "counter reset": runs("0+10x288 0+10x72"),
+            "too few yesterday to judge": runs("0+0.5x288 144x72"),
+            "half of yesterday": runs("0+10x288 2885+5x72"),
+        },
+        step="5m",
+    ),
+    "HighStepFailureRate": Cases(
+        severity="warning",
+        description="More than a tenth of the executions of a step of {owner} fail; now 20%.",
+        at="20m",
+        bad=steps("0+4x60", "0+1x60") + steps("0+9x60", "0x60", step="save"),
+        good=steps("0+19x60", "0+1x60"),
+        resolves=steps("0+4x60", "0+1x20 20x60"),
+        resolved="40m",
+        silent={
+            "counter reset": steps("900+4x10 0+4x50", "100x10 0x50"),
+            "two failures of a quiet step": steps("0x60", "0x10 2x60"),
+        },
+        labels={"step": "load"},
+    ),
+    "RetryStorm": Cases(
+        severity="warning",
+        description=(
+            "Steps of {owner} were retried 150 times in the last 15 minutes, over five times the rate of the last day."
+        ),
+        at="1470m",
+        bad=(("step.retried", {"step": "load"}, "0x288 50+50x40"),),
+        good=(("step.retried", {"step": "load"}, "0+5x400"),),
+        resolves=(("step.retried", {"step": "load"}, "0x288 50+50x6 350x60"),),
+        resolved="25h",
+        silent={
+            "counter reset": (("step.retried", {"step": "load"}, "900+5x288 0+5x40"),),
+            "few, though none before": (("step.retried", {"step": "load"}, "0x288 5+5x40"),),
+            "always many": (("step.retried", {"step": "load"}, "0+50x400"),),
+        },
+        step="5m",
+    ),
+    "PartialFailure": Cases(
+        severity="warning",
+        description="10% of the steps of {owner} fail although runs end well.",
+        at="30m",
+        bad=steps("0+9x60", "0+1x60") + runs("0+1x60"),
+        good=steps("0+99x60", "0+1x60") + runs("0+1x60"),
+        resolves=steps("0+9x120", "0+1x30 30x90") + runs("0+1x120"),
+        resolved="100m",
+        silent={
+            "counter reset": steps("900+9x10 0+9x50", "100x10 0x50") + runs("100+1x10 0+1x50"),
+            "the runs fail too": steps("0+9x60", "0+1x60") + runs("0x60", "0+1x60"),
+        },
+    ),
+    "QueueItemOld": Cases(
+        severity="warning",
+        description="The oldest item of {owner} has waited for 20m 0s.",
+        at="15m",
+        bad=(("queue.oldest_age", {"queue": "in"}, "1200x60"),),
+        good=(("queue.oldest_age", {"queue": "in"}, "60x60"),),
+        resolves=(("queue.oldest_age", {"queue": "in"}, "1200x20 0x60"),),
+        resolved="22m",
+        labels={"queue": "in"},
+    ),
+    "ChecksumMismatch": Cases(
+        severity="critical",
+        description="2 checksum failures of {owner} in the last hour.",
+        at="15m",
+        bad=(("checksum.failed", {}, "0x10 2x60"),),
+        good=(("checksum.failed", {}, "0x60"),),
+        resolves=(("checksum.failed", {}, "0x10 2x90"),),
+        resolved="75m",
+        silent={"counter reset": (("checksum.failed", {}, "5x10 0x50"),)},
+    ),
+    "DataCorruption": Cases(
+        severity="critical",
+        description="2 checksum failures of {owner} in the last five minutes.",
+        at="12m",
+        bad=(("checksum.failed", {}, "0x10 2x60"),),
+        good=(("checksum.failed", {}, "0x60"),),
+        resolves=(("checksum.failed", {}, "0x10 2x60"),),
+        resolved="20m",
+        silent={"counter reset": (("checksum.failed", {}, "5x10 0x50"),)},
+    ),
+    "RestoreLatencySLO": Cases(
+        severity="warning",
+        description="The 95th percentile of the duration of restores of {owner} is 2.425s.",
+        at="10m",
+        bad=durations("restore.duration", le1="0x60", le2_5="0+1x60"),
+        good=durations("restore.duration", le1="0+1x60", le2_5="0+1x60"),
+        resolves=durations("restore.duration", le1="0x20 1+1x60", le2_5="0+1x80"),
+        resolved="40m",
+        silent={
+            "counter reset": durations(
+                "restore.duration", le1="90+1x9 0+1x40", le2_5="90+1x9 0+1x40"
+            ),
+            "no restore": durations("restore.duration", le1="0x60", le2_5="9x60"),
+        },
+    ),
+    "WorkflowSuccessRate": Cases(
+        severity="critical",
+        description="Only 90% of the workflows of {owner} succeed.",
+        at="5m",
+        bad=(("run.success_ratio", {}, "0.9x60"),),
+        good=(("run.success_ratio", {}, "0.995x60"),),
+        resolves=(("run.success_ratio", {}, "0.9x15 1x60"),),
+        resolved="17m",
+    ),
+}
+
+# Objective 99 % over 30 days: the fast alert fires above 14.4 % over 1h and 5m or 6 % over 6h and 30m, the slow one
+# above 3 % over 1d and 2h or 1 % over 3d and 6h.
+BURNS = {
+    "WorkflowErrorBudgetBurnFast": Cases(
+        severity="critical",
+        description=(
+            "SLO success of {owner} (99 % over 30d): the share of bad events is 20%, which burns the error budget more"
+            " than 14.4 times over 1h or 6 times over 6h as fast as it may."
+        ),
+        at="30m",
+        bad=runs("0+4x90", "0+1x90"),
+        good=runs("0+199x90", "0+1x90"),
+        resolves=runs("0+4x30 1120+1000x30", "0+1x30 30x30"),
+        resolved="45m",
+        silent={
+            "counter reset": runs("900+4x30 0+4x60", "100x30 0x60"),
+            "one failure of a quiet workflow": runs("0x90", "0x15 1x75"),
+            "idle": runs("9x90", "9x90"),
+            "no failure has been counted yet": runs("0+4x90"),
+            "a steady burn, which is BurnSlow": runs("0+95x90", "0+5x90"),
+            "runs that do not count": runs("0+4x90", skipped="0+4x90"),
+        },
+        labels={"slo": "success", "burn_tier": "page"},
+    ),
+    "WorkflowErrorBudgetBurnSlow": Cases(
+        severity="warning",
+        description=(
+            "SLO success of {owner} (99 % over 30d): the share of bad events is 5%, which burns the error budget more"
+            " than 3 times over 1d or 1 times over 3d as fast as it may."
+        ),
+        at="30m",
+        bad=runs("0+95x90", "0+5x90"),
+        good=runs("0+199x90", "0+1x90"),
+        resolves=runs("0+95x30 4850+2000x30", "0+5x30 150x30"),
+        resolved="50m",
+        silent={
+            "counter reset": runs("900+95x10 0+95x60", "100x10 0x60"),
+            "one failure of a quiet workflow": runs("0x90", "0x15 1x75"),
+            "idle": runs("9x90", "9x90"),
+        },
+        labels={"slo": "success", "burn_tier": "ticket"},
+    ),
+}

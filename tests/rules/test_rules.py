@@ -1,0 +1,298 @@
+"""promtool over everything that the built-in profiles render: linted, and each alert in the situations it is for."""
+
+import subprocess
+from decimal import Decimal
+
+import pytest
+import yaml
+from alert_cases import BURNS, CASES
+
+from flowgauge import profiles
+from flowgauge_operator import model
+from flowgauge_operator.render import Capabilities, Options, render
+
+PROFILES = profiles.names()
+SLOS = {
+    "success": {"objective": 99, "success": {}},
+    "low": {"objective": 50, "window": "7d", "success": {}},
+    "fast": {"objective": 95, "window": "28d", "latency": {"threshold": "5s"}},
+    "short": {"objective": 99, "window": "1d", "success": {}},
+    "custom": {
+        "objective": 99.9999,
+        "custom": {
+            "total": "$rate(run.duration[$window])",
+            "bad": "y{$owner} # odd\n > 1",
+        },
+    },
+}
+ONLY_DEFAULT = {
+    "fresh": {"objective": 99, "freshness": {"maxAge": "6h"}},
+    "deep": {"objective": 99, "window": "90d", "gauge": {"role": "queue.depth", "max": 100}},
+    "shallow": {"objective": 99, "gauge": {"role": "queue.depth", "min": 0.5}},
+}
+
+
+def groups(profile, namespace="shop", slos=None, **spec):
+    """The rule groups of a workflow, as rendered."""
+    body = {"profile": profile, "selector": {"matchLabels": {"app": "orders"}}, **spec}
+    body["slos"] = [{"name": name, **content} for name, content in (slos or {}).items()]
+    workflow = model.parse({"metadata": {"name": "orders", "namespace": namespace}, "spec": body})
+    rendered = render(workflow, profiles.builtin(profile), Capabilities(), Options())
+    assert rendered.problems == ()
+    return next(c for c in rendered.children if c["kind"] == "PrometheusRule")["spec"]["groups"]
+
+
+def alerts_of(profile):
+    """Names of the profile's alerts as rendered -> the name of their cases."""
+    prefix = profiles.builtin(profile).alert_prefix
+    names = {
+        rule["alert"]: rule["alert"].removeprefix(prefix) if prefix else rule["alert"]
+        for group in groups(profile)
+        for rule in group["rules"]
+        if "alert" in rule
+    }
+    own = {alert: f"{profile}/{name}" for alert, name in names.items()}
+    return {a: own[a] if own[a] in CASES else name for a, name in names.items()}
+
+
+def run(promtool, *arguments, cwd):
+    return subprocess.run(
+        [promtool, *arguments], cwd=cwd, capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+def write(path, content):
+    # JSON is YAML, and much faster to write.
+    path.write_text(yaml.dump(content, Dumper=yaml.CSafeDumper, sort_keys=False), encoding="utf-8")
+    return path.name
+
+
+def test_every_rendered_rule_passes_the_linter(promtool, tmp_path):
+    files = []
+    for profile in PROFILES:
+        slos = SLOS | (ONLY_DEFAULT if profile == "workflow" else {})
+        content = groups(profile, slos=slos) + groups(profile, "other")
+        files.append(write(tmp_path / f"{profile}.yaml", {"groups": content}))
+
+    done = run(promtool, "check", "rules", "--lint=all", "--lint-fatal", *files, cwd=tmp_path)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+# -- behaviour ---------------------------------------------------------------------------------------------------------
+
+
+def series(profile, namespace, entries):
+    """Series over roles in the vocabulary of a profile."""
+    return [
+        {"series": _series(profiles.builtin(profile), namespace, role, labels), "values": values}
+        for role, labels, values in entries
+    ]
+
+
+def _series(profile, namespace, role, labels):
+    owner = {"namespace": namespace, "monitored_workflow": "orders"}
+    if role == "target.up":
+        return _selector("up", owner | labels)
+    role, _, part = role.partition("_bucket") if role.endswith("_bucket") else (role, "", "")
+    family = profile.by_role(role)[0]
+    named = {
+        family.labels.get(key, key): _value(family, key, value) for key, value in labels.items()
+    }
+    suffix = "_bucket" if "le" in labels else ""
+    return _selector(f"{family.name}{suffix}{part}", owner | named)
+
+
+def _value(family, label, value):
+    if label == "outcome":
+        return {"good": family.outcomes.good[0], "bad": "failed"}.get(value, value)
+    if label == "le" and value != "+Inf":
+        return f"{(Decimal(value) / family.factor).normalize():f}"
+    return value
+
+
+def _selector(name, labels):
+    return name + "{" + ",".join(f'{key}="{value}"' for key, value in labels.items()) + "}"
+
+
+def labels_of(profile, cases):
+    """The labels of an alert beyond the owner's, as the vocabulary calls them."""
+    families = [f for role, *_ in cases.bad for f in profiles.builtin(profile).by_role(role)]
+    return {families[0].labels.get(key, key): value for key, value in cases.labels.items()}
+
+
+def expected(cases, labels, summary, *namespaces):
+    """The alerts that must fire, to the last label and annotation."""
+    return [
+        {
+            "exp_labels": {
+                "severity": cases.severity,
+                "namespace": namespace,
+                "monitored_workflow": "orders",
+                **labels,
+            },
+            "exp_annotations": {
+                "summary": summary,
+                "description": cases.description.format(owner=f"{namespace}/orders"),
+            },
+        }
+        for namespace in namespaces
+    ]
+
+
+def cases_of(alert, cases, profile, summary):
+    """The tests of one alert: fires, silent, resolves, no data, counter reset, two workflows of one name."""
+
+    # The other workflow has series only where they matter, which saves time; absence would fire without them.
+    quiet = cases.good if cases.fires_without_data else ()
+
+    def check(at, *namespaces):
+        fired = expected(cases, labels_of(profile, cases), summary, *namespaces)
+        return {"eval_time": at, "alertname": alert, "exp_alerts": fired}
+
+    def case(name, shop, *checks, other=quiet):
+        inputs = series(profile, "shop", shop) + series(profile, "other", other)
+        return {
+            "name": name,
+            "interval": cases.step,
+            "input_series": inputs,
+            "alert_rule_test": list(checks),
+        }
+
+    without = ("shop", "other") if cases.fires_without_data else ()
+    return [
+        case("fires", cases.bad, check(cases.at, "shop"), other=cases.good),
+        case("stays silent", cases.good, check(cases.at)),
+        case("resolves", cases.resolves, check(cases.at, "shop"), check(cases.resolved)),
+        case("no data", (), check(cases.at, *without), other=()),
+        case("two of one name", cases.bad, check(cases.at, "shop", "other"), other=cases.bad),
+        *(case(name, given, check(cases.at)) for name, given in cases.silent.items()),
+    ]
+
+
+def write_tests(folder, profile, alert, cases, content):
+    """A rule file and a test file of one alert; the name of the latter."""
+    rule = next(r for group in content for r in group["rules"] if r.get("alert") == alert)
+    rules = write(folder / f"{profile}-{alert}.yaml", {"groups": content})
+    # promtool looks at all groups at this interval; the guard of burn alerts counts on 30 s.
+    every = "30s" if cases.step == "1m" else cases.step
+    made = cases_of(alert, cases, profile, rule["annotations"]["summary"])
+    if profile != profiles.DEFAULT:
+        # The form of an alert is tested once; here it is whether the vocabulary's names and units are right.
+        made = [case for case in made if case["name"] in ("fires", "resolves", "counter reset")]
+    content = {"rule_files": [rules], "evaluation_interval": every, "tests": made}
+    return write(folder / f"{profile}-{alert}-test.yaml", content)
+
+
+def only(alert, content):
+    """The groups without any rule but the alert's."""
+    kept = ({**g, "rules": [r for r in g["rules"] if r.get("alert") == alert]} for g in content)
+    return [group for group in kept if group["rules"]]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_alert_does_what_it_is_for(promtool, tmp_path, profile):
+    both = groups(profile) + groups(profile, "other")
+
+    files = [
+        write_tests(tmp_path, profile, alert, CASES[name], only(alert, both))
+        for alert, name in alerts_of(profile).items()
+    ]
+    done = run(promtool, "test", "rules", *files, cwd=tmp_path)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("alert", BURNS)
+def test_a_burn_alert_does_what_it_is_for(promtool, tmp_path, alert):
+    slos = {"success": SLOS["success"]}
+    content = [
+        group
+        for namespace in ("shop", "other")
+        for group in groups("workflow", namespace, slos=slos)
+        if "/slo-" in group["name"]
+    ]
+
+    file = write_tests(tmp_path, "workflow", alert, BURNS[alert], content)
+    done = run(promtool, "test", "rules", file, cwd=tmp_path)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_users_text_is_shown_and_never_expanded(promtool, tmp_path):
+    text = '{{ query "count(up)" }} {{ $externalLabels }} {{{ .Foo {{ end }} {{'
+    alert = {"name": "Own", "expr": "vector(1)", "summary": text, "description": text}
+    alert["labels"] = {"team": text}
+    content = only("Own", groups("workflow", alerts={"labels": {"area": text}, "extra": [alert]}))
+
+    labels = {"severity": "warning", "namespace": "shop", "monitored_workflow": "orders"}
+    labels |= {"team": text, "area": text}
+    shown = {"exp_labels": labels, "exp_annotations": {"summary": text, "description": text}}
+    check = {"eval_time": "1m", "alertname": "Own", "exp_alerts": [shown]}
+    rules = write(tmp_path / "rules.yaml", {"groups": content})
+    tests = [{"interval": "1m", "alert_rule_test": [check]}]
+    file = write(tmp_path / "test.yaml", {"rule_files": [rules], "tests": tests})
+    done = run(promtool, "test", "rules", file, cwd=tmp_path)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_time_objectives_count_bad_time_with_and_without_data(promtool, tmp_path):
+    slos = ONLY_DEFAULT | {"own": {"objective": 99, "custom": OWN}}
+    content = [g for g in groups("workflow", slos=slos) if g["name"].endswith("-short")]
+    old = series(
+        "workflow", "shop", [("run.last_success", {}, "0x30"), ("queue.depth", {}, "200x30")]
+    )
+    own = [{"series": f'x{{namespace="shop",y="{y}"}}', "values": "0+1x30"} for y in "ab"]
+
+    def ratio(slo, *values):
+        samples = [
+            {"labels": f'{RATIO}{{namespace="shop",monitored_workflow="orders",slo="{slo}"}}'}
+        ]
+        samples = [
+            sample | {"value": value} for sample, value in zip(samples, values, strict=False)
+        ]
+        return {"expr": f'{RATIO}{{slo="{slo}"}}', "eval_time": "20m", "exp_samples": samples}
+
+    rules = write(tmp_path / "rules.yaml", {"groups": content})
+    checks = [ratio("fresh", 0), ratio("deep", 1), ratio("shallow", 0), ratio("own", 0.5)]
+    without = [ratio("fresh", 1), ratio("deep"), ratio("shallow"), ratio("own")]
+    tests = [
+        {"name": "data", "interval": "1m", "input_series": old + own, "promql_expr_test": checks},
+        {"name": "no data", "interval": "1m", "promql_expr_test": without},
+    ]
+    content = {"rule_files": [rules], "evaluation_interval": "30s", "tests": tests}
+    done = run(promtool, "test", "rules", write(tmp_path / "test.yaml", content), cwd=tmp_path)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+RATIO = "slo:error:ratio_rate5m"
+# As users write it: with labels of its own on one side, none on the other.
+OWN = {
+    "total": 'rate(x{namespace="shop"}[$window])',
+    "bad": 'sum(rate(x{namespace="shop",y="b"}[$window]))',
+}
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_alert_of_a_profile_has_cases(profile):
+    assert set(alerts_of(profile).values()) <= set(CASES)
+
+
+def test_every_alert_over_a_counter_has_a_reset_among_its_cases():
+    counted = [n for n, c in (CASES | BURNS).items() if any("+" in values for *_, values in c.bad)]
+
+    assert [name for name in counted if "counter reset" not in (CASES | BURNS)[name].silent] == []
+
+
+def test_every_case_is_of_an_alert_that_is_rendered():
+    rendered = {name for profile in PROFILES for name in alerts_of(profile).values()}
+    burns = {
+        rule["alert"]
+        for group in groups("workflow", slos={"success": SLOS["success"]})
+        for rule in group["rules"]
+        if "slo" in rule["labels"] and "alert" in rule
+    }
+
+    assert (set(CASES), set(BURNS)) == (rendered, burns)
