@@ -127,6 +127,8 @@ class Reconciler:
         outcome, failure = await self._provision(key, entry)
         self._outcomes[key] = outcome
         await self.report(key)
+        if key not in self._cache.workflows or (failure and _is_terminating(failure)):
+            return None  # it is gone, or goes with its namespace: there is nothing to try again for
         if failure is not None:
             raise failure
         # Nobody tells us when somebody else's object goes away.
@@ -297,8 +299,9 @@ class Reconciler:
                 instance=self._instance,
             )
         except errors.ApiError as error:
-            # An Event is for people; the status already says it.
-            logger.warning("Cannot post an Event about %s: %s", ref, error)
+            # An Event is for people; the status already says it. In a namespace that goes away nobody reads either.
+            if not _is_terminating(error):
+                logger.warning("Cannot post an Event about %s: %s", ref, error)
 
     async def _reconcile_shared(self, key: Key) -> None:
         """The ServiceMonitor that the workflows of a namespace share, as long as one of them needs it."""

@@ -22,8 +22,11 @@ class MemoryCluster:
 
     def __init__(self):
         self.calls, self.statuses, self.has_workflow = [], [], True
+        self.refusal = None
 
     async def apply(self, manifest, *, force=True):
+        if self.refusal:
+            raise self.refusal
         self.calls.append(("apply", manifest["kind"]))
         return SimpleNamespace(uid=f"uid-{manifest['kind']}", resource_version="1")
 
@@ -31,6 +34,8 @@ class MemoryCluster:
         self.calls.append(("restore", manifest["kind"]))
 
     async def apply_status(self, ref, status):
+        if not self.has_workflow:
+            raise errors.NotFound(404, "NotFound", "not found")
         self.statuses.append(status)
 
     async def delete(self, ref, *, uid=None):
@@ -146,6 +151,31 @@ def test_children_are_not_made_again_for_an_owner_that_is_gone(turn):
 
     assert turn.cluster.calls == []
     assert KEY not in turn.cache.workflows
+
+
+def test_a_namespace_that_goes_away_is_told_and_not_tried_again(turn):
+    turn.cluster.refusal = errors.Forbidden(403, "Forbidden", "no", ("NamespaceTerminating",))
+
+    turn.run()
+
+    told = {c["type"]: c["reason"] for c in turn.cluster.statuses[-1]["conditions"]}
+    assert told["Provisioned"] == "NamespaceTerminating"
+
+
+def test_a_workflow_that_went_during_its_turn_is_not_tried_again(turn):
+    turn.cluster.refusal = errors.NotFound(404, "NotFound", "the namespace is gone")
+    turn.cluster.has_workflow = False
+
+    turn.run()
+
+    assert KEY not in turn.cache.workflows
+
+
+def test_an_api_server_that_refuses_is_tried_again(turn):
+    turn.cluster.refusal = errors.Unavailable(503, "Unavailable", "not now")
+
+    with pytest.raises(errors.Unavailable):
+        turn.run()
 
 
 def test_the_cache_keeps_no_bodies_of_children(turn):
