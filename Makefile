@@ -93,7 +93,8 @@ format: $(VENV)/.done ## format and mend what ruff can mend
 # -- benchmarks -------------------------------------------------------------------------------------------------------
 
 .PHONY: bench-operator
-bench-operator: setup tools ## the operator with N workflows (default 1000) on a real API server
+bench-operator: setup tools ## the operator with N workflows (default 1000) on a real API server, beside Sloth
+	@$(PY) -m rig.tools sloth
 	@$(RIG) exec -- $(PY) benchmarks/controllers.py --count $(or $(N),1000)
 
 # -- upkeep -----------------------------------------------------------------------------------------------------------

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import subprocess
-import tempfile
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -40,8 +39,9 @@ class Measured:
     writes: int
 
     def line(self) -> str:
+        wall = "-" if math.isnan(self.wall) else f"{self.wall:.1f}"
         return (
-            f"| {self.what:<38} | {self.wall:8.1f} | {self.own_cpu:8.2f} | {1000 * self.own_cpu / self.count:8.2f} |"
+            f"| {self.what:<38} | {wall:>8} | {self.own_cpu:8.2f} | {1000 * self.own_cpu / self.count:8.2f} |"
             f" {self.api_cpu:8.1f} | {1000 * self.api_cpu / self.count:8.2f} | {self.peak_mb:7.0f} | {self.writes:7d} |"
         )
 
@@ -168,20 +168,8 @@ def done(url: str, count: int) -> bool:
 
 def sloth(cluster: Cluster, count: int, runs: int) -> Iterator[Measured]:
     """The peer: its own CRD, its own defaults."""
-    with tempfile.TemporaryDirectory() as folder:
-        paths = "github.com/slok/sloth/pkg/kubernetes/api/sloth/v1"
-        subprocess.run(
-            [
-                tools.path("controller-gen"),
-                "crd:allowDangerousTypes=true",
-                f"paths={paths}",
-                f"output:crd:dir={folder}",
-            ],
-            cwd=ROOT / "hack/tools/sloth",
-            check=True,
-        )
-        for file in Path(folder).glob("*.yaml"):
-            cluster.apply(file.read_text())
+    for file in tools.crds("sloth").glob("*.yaml"):
+        cluster.apply(file.read_text())
     cluster.kubectl(
         "wait", "--for=condition=Established", "crd/prometheusservicelevels.sloth.slok.dev"
     )

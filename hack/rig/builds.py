@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
-from rig.parts import GoTool, Tool, WheelTool
+from rig.parts import GoTool, Tool, WheelTool, find
 
 _OLDEST_GO = (1, 26, 0)
 _NETWORK = re.compile(
@@ -152,7 +152,11 @@ def _compile(tool: GoTool, scratch: Path) -> None:
         (scratch / _default_name(package)).rename(scratch / binary)
     if tool.crds:
         paths = [f"paths={package}" for package in tool.crds]
-        generate = [str(scratch / "controller-gen"), "crd:crdVersions=v1", *paths]
+        generator = scratch / "controller-gen"
+        if not generator.exists():
+            generator = home(find("controller-gen")) / "controller-gen"
+        # "Dangerous" are floating-point numbers, which some objects of others have.
+        generate = [str(generator), "crd:crdVersions=v1,allowDangerousTypes=true", *paths]
         _run([*generate, f"output:crd:dir={scratch / 'crds'}"], tool, cwd=tool.folder)
 
 

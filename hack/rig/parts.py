@@ -191,6 +191,7 @@ OPTIONAL: tuple[Tool, ...] = (
         module="github.com/slok/sloth",
         binaries={"sloth": "github.com/slok/sloth/cmd/sloth"},
         stamps=lambda version: {"github.com/slok/sloth/internal/info.Version": f"v{version}"},
+        crds=("github.com/slok/sloth/pkg/kubernetes/api/sloth/v1",),
         seconds=85,
     ),
 )

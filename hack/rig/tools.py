@@ -30,9 +30,9 @@ def path(name: str) -> Path:
     return _cached(name) / name
 
 
-def crds() -> Path:
-    """Return the folder with the CRDs of prometheus-operator, generated from its Go types."""
-    return _cached("prometheus-operator") / "crds"
+def crds(tool: str = "prometheus-operator") -> Path:
+    """Return the folder with the CRDs of a tool, generated from its Go types."""
+    return _cached(tool) / "crds"
 
 
 def missing(names: Sequence[str]) -> list[str]:

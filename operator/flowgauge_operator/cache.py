@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from flowgauge_operator import names
-from flowgauge_operator.kinds import Kind
+from flowgauge_operator.kinds import Kind, Ref
 from flowgauge_operator.render import Rendered
 
 
@@ -60,6 +60,11 @@ class Child:
     def identity(self) -> tuple[str, str, str]:
         """Kind, namespace and name."""
         return (self.kind.kind, self.namespace, self.name)
+
+    @property
+    def ref(self) -> Ref:
+        """The object, and no namesake."""
+        return Ref(self.kind, self.namespace, self.name, self.uid)
 
 
 @dataclass(slots=True)
@@ -129,6 +134,10 @@ class Cache:
             return Key("workflow", child.namespace, child.workflow)
         return Key("namespace", child.namespace)
 
+    def unverified(self, key: Key) -> list[Child]:
+        """The children of a key that somebody else wrote, or that changed while we were not there."""
+        return [child for child in self.children_of(key) if not child.is_verified]
+
     def children_of(self, key: Key) -> Iterator[Child]:
         """The children that are remembered for a key."""
         for identity in tuple(self._by_owner.get(key, ())):
@@ -161,7 +170,7 @@ def _discard(index: dict[Any, set[Any]], key: Any, member: Any) -> None:
         del index[key]
 
 
-def child_of(kind: Kind, body: Mapping[str, Any], digest: str | None) -> Child:
+def child_of(kind: Kind, body: Mapping[str, Any], digest: str | None = None) -> Child:
     """The record of an object; `digest` is that of its content, None where only its metadata was read."""
     metadata = body["metadata"]
     labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}

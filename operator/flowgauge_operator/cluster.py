@@ -25,6 +25,9 @@ APPLY = "application/apply-patch+yaml"
 META = f"{JSON};as=PartialObjectMetadata;g=meta.k8s.io;v=v1,{JSON}"
 META_LIST = f"{JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,{JSON}"
 
+# No object has this version: etcd's own first revision. An apply with it creates, and is refused where the name is taken.
+NO_VERSION = "1"
+
 
 @dataclass(frozen=True)
 class Meta:
@@ -57,9 +60,15 @@ class Cluster:
     ) -> None:
         await self._transport.__aexit__(kind, error, trace)
 
-    async def apply(self, manifest: Mapping[str, Any], *, force: bool = True) -> Meta:
-        """Create or change an object by server-side apply, taking over fields if `force`."""
-        return await self._apply(kinds.ref_of(manifest), "", manifest, MANAGER, force=force)
+    async def apply(self, manifest: Mapping[str, Any], *, only_new: bool = False) -> Meta:
+        """Create or change an object by server-side apply, taking over fields of others.
+
+        With `only_new` an object that exists already is left as it is: `errors.Conflict`.
+        """
+        if only_new:
+            metadata = {**manifest["metadata"], "resourceVersion": NO_VERSION}
+            manifest = {**manifest, "metadata": metadata}
+        return await self._apply(kinds.ref_of(manifest), "", manifest, MANAGER)
 
     async def apply_status(self, ref: Ref, status: Mapping[str, Any]) -> Meta:
         """Write the status of an existing object as our status manager.
@@ -72,17 +81,15 @@ class Cluster:
             "metadata": {"name": ref.name, "namespace": ref.namespace},
             "status": status,
         }
-        return await self._apply(ref, "status", body, STATUS_MANAGER, force=True)
+        return await self._apply(ref, "status", body, STATUS_MANAGER)
 
-    async def _apply(
-        self, ref: Ref, sub: str, body: Mapping[str, Any], manager: str, *, force: bool
-    ) -> Meta:
+    async def _apply(self, ref: Ref, sub: str, body: Mapping[str, Any], manager: str) -> Meta:
         request = Request(
             verb=sub or "apply",
             kind=ref.kind.kind,
             method="PATCH",
             path=ref.path(sub),
-            query={"fieldManager": manager, "force": "true" if force else "false"},
+            query={"fieldManager": manager, "force": "true"},
             body=body,
             accept=META,
             content_type=APPLY,

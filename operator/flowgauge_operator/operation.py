@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,7 +18,6 @@ from flowgauge_operator.presence import READ, WRITE, Discovery, Watched, discove
 from flowgauge_operator.prometheus import Prometheus
 from flowgauge_operator.reconcile import Reconciler
 from flowgauge_operator.render import Capabilities, Options
-from flowgauge_operator.render.manifest import digest
 from flowgauge_operator.settings import Settings
 from flowgauge_operator.shell import Shell
 from flowgauge_operator.status import Policy
@@ -36,7 +35,7 @@ CHILDREN = (
 )
 WATCHED = (
     Watched(kinds.WORKFLOW),
-    *(Watched(kind, names.MANAGED_SELECTOR, READ + WRITE) for kind in CHILDREN),
+    *(Watched(kind, names.MANAGED_SELECTOR, READ + WRITE, metadata_only=True) for kind in CHILDREN),
 )
 _OPTIONAL = {kinds.SERVICE_MONITOR, kinds.POD_MONITOR, kinds.PROMETHEUS_RULE}
 # While a workflow is on its way to Ready somebody is waiting for it.
@@ -156,8 +155,7 @@ class Operation:
         }
         listed = set()
         for namespace in self._scopes():
-            async for body in self._cluster.list(kind, namespace, names.MANAGED_SELECTOR):
-                child = cache.child_of(kind, body, None)
+            async for child in self._children(kind, namespace, whole=not before):
                 listed.add(child.identity)
                 known = self._cache.children.get(child.identity)
                 if known is None or known.version != child.version:
@@ -168,6 +166,18 @@ class Operation:
             known = self._cache.children.get(identity)
             if known is not None and known.version == before[identity]:
                 self._purge(known)
+
+    async def _children(
+        self, kind: Kind, namespace: str | None, *, whole: bool
+    ) -> AsyncIterator[cache.Child]:
+        """List children: `whole` ones at the start, when each would have to be looked at anyway."""
+        # A whole object may have 30 kB, its metadata one.
+        chunk = 100 if whole else 500
+        listed = self._cluster.list(
+            kind, namespace, names.MANAGED_SELECTOR, metadata_only=not whole, chunk=chunk
+        )
+        async for body in listed:
+            yield self._reconciler.child_of(kind, body) if whole else cache.child_of(kind, body)
 
     def _purge(self, child: cache.Child) -> None:
         self._telemetry.ghosts.inc()
@@ -229,35 +239,21 @@ class Operation:
         self._queue.add(key)
 
     def _on_child(self, kind: Kind, event_type: str | None, body: Mapping[str, Any]) -> None:
-        metadata = body["metadata"]
-        known = self._cache.children.get(
-            (kind.kind, metadata.get("namespace") or "", metadata["name"])
-        )
-        if (
-            known
-            and event_type != "DELETED"
-            and known.is_verified
-            and known.version == metadata["resourceVersion"]
-        ):
-            return  # the echo of our own write
-        child = cache.child_of(kind, body, digest(body, self._options.keys, kind.kind))
-        owner = self._cache.owner_of(known or child)
+        child = cache.child_of(kind, body)
+        known = self._cache.children.get(child.identity)
         if event_type == "DELETED":
             # What we deleted ourselves is no longer in the cache; anything else is drift.
             if known is not None and known.uid == child.uid:
                 self._cache.drop_child(child.identity)
-                self._queue.add(owner, force=True)
+                self._queue.add(self._cache.owner_of(known), force=True)
             return
+        if known is not None and known.is_verified and known.version == child.version:
+            return  # the echo of our own write
         self._cache.put_child(child)
-        if child.is_drifted or self._is_orphan(child) or self._cache.owner_of(child) != owner:
-            self._queue.add(owner, force=True)
-
-    def _is_orphan(self, child: cache.Child) -> bool:
-        """Whether the child's owner reference does not lead to its workflow (any more)."""
-        if not child.workflow:
-            return False
-        entry = self._cache.workflows.get(self._cache.owner_of(child))
-        return entry is not None and entry.uid != child.owner
+        for owner in {self._cache.owner_of(known or child), self._cache.owner_of(child)}:
+            # The news of our own write may come before its answer: the end of the turn tells which it was.
+            if not self._queue.has_turn(owner):
+                self._queue.add(owner)
 
     async def _turn(self, key: Key, force: bool) -> float | None:
         started = time.perf_counter()

@@ -15,7 +15,7 @@ from flowgauge_operator.render.manifest import Manifest
 class Apply:
     """Bring one object to what is wanted.
 
-    `is_new` means that we have never seen it: whoever acts looks first whether the name belongs to somebody else.
+    `is_new` means that we have never seen it: whoever acts takes care of a name that belongs to somebody else.
     `is_drifted` means that somebody changed it: what was added must go too, which an apply alone does not do.
     """
 
@@ -55,7 +55,7 @@ def plan(desired: Sequence[Manifest], seen: Iterable[Child], owner: str) -> list
         elif child.hash != manifest["metadata"]["annotations"][names.HASH]:
             steps.append(Apply(manifest, is_new=False, is_drifted=False))
     gone = (child for child in known.values() if child.owner == owner)
-    steps += [Delete(Ref(c.kind, c.namespace, c.name, c.uid)) for c in gone]
+    steps += [Delete(child.ref) for child in gone]
     return steps
 
 

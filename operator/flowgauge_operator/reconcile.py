@@ -14,13 +14,13 @@ from typing import Any, Protocol
 from flowgauge import profiles
 from flowgauge.profiles import ProfileError
 from flowgauge_operator import errors, model, names, plan, status
-from flowgauge_operator.cache import Cache, Child, Entry, Expectation, Key
+from flowgauge_operator.cache import Cache, Child, Entry, Expectation, Key, child_of
 from flowgauge_operator.condition import Resource
-from flowgauge_operator.kinds import SERVICE_MONITOR, WORKFLOW, Ref
+from flowgauge_operator.kinds import SERVICE_MONITOR, WORKFLOW, Kind, Ref
 from flowgauge_operator.model import SpecError, Workflow
 from flowgauge_operator.promql import ExpressionError
 from flowgauge_operator.render import Capabilities, Options, Problem, Rendered, render, scrape
-from flowgauge_operator.render.manifest import Manifest, hashed, owned
+from flowgauge_operator.render.manifest import Manifest, digest, hashed, owned
 from flowgauge_operator.status import Outcome, Policy
 from flowgauge_operator.verify import Observation, Owner
 
@@ -39,8 +39,8 @@ class Applied(Protocol):
 class Cluster(Protocol):
     """What a turn needs of the cluster."""
 
-    async def apply(self, manifest: Mapping[str, Any], *, force: bool = True) -> Any:
-        """Create or change an object by server-side apply."""
+    async def apply(self, manifest: Mapping[str, Any], *, only_new: bool = False) -> Any:
+        """Create or change an object by server-side apply; with `only_new` raise Conflict where it exists."""
         ...
 
     async def restore(self, manifest: Mapping[str, Any]) -> None:
@@ -109,6 +109,7 @@ class Reconciler:
             errors.ApiError: the API server could not be reached; the key wants another turn later.
         """
         if key.sort == "namespace":
+            await self._inspect(key)
             await self._reconcile_shared(key)
             return None
         entry = self._cache.workflows.get(key)
@@ -124,6 +125,7 @@ class Reconciler:
         return await self._reconcile_workflow(key, entry)
 
     async def _reconcile_workflow(self, key: Key, entry: Entry) -> float | None:
+        await self._inspect(key)
         outcome, failure = await self._provision(key, entry)
         self._outcomes[key] = outcome
         await self.report(key)
@@ -133,6 +135,20 @@ class Reconciler:
             raise failure
         # Nobody tells us when somebody else's object goes away.
         return _CONFLICT_SECONDS if outcome.failed else None
+
+    async def _inspect(self, key: Key) -> None:
+        """Look at the children that somebody else wrote: only their metadata came with the news."""
+        for child in self._cache.unverified(key):
+            try:
+                body = await self._cluster.get(child.ref)
+            except errors.NotFound:
+                self._cache.drop_child(child.identity)
+            else:
+                self._cache.put_child(self.child_of(child.kind, body))
+
+    def child_of(self, kind: Kind, body: Mapping[str, Any]) -> Child:
+        """The record of a whole object: with its content it shows whether it has drifted."""
+        return child_of(kind, body, digest(body, self._options.keys, kind.kind))
 
     async def _exists(self, key: Key, entry: Entry) -> bool:
         try:
@@ -175,9 +191,7 @@ class Reconciler:
         self._cache.expected[key] = expected
         if before is None or before.rendered.shares_monitor != rendered.shares_monitor:
             self._again(Key("namespace", key.namespace))
-        failed, failure = await self._act(
-            plan.plan(desired, self._cache.children_of(key), workflow.uid)
-        )
+        failed, failure = await self._act(key, desired, workflow.uid)
         if before is not None and before.generation != generation:
             expected.since = self.looks
         if rendered.shares_monitor and (shared := self._cache.shared_errors.get(key.namespace)):
@@ -198,12 +212,12 @@ class Reconciler:
         return outcome, failure
 
     async def _act(
-        self, steps: Sequence[plan.Step]
+        self, key: Key, desired: Sequence[Manifest], owner: str
     ) -> tuple[dict[str, tuple[str, str]], errors.ApiError | None]:
-        """Take every step; one that fails stops none of the others."""
+        """Take every step to `desired`; one that fails stops none of the others."""
         failed: dict[str, tuple[str, str]] = {}
         failure: errors.ApiError | None = None
-        for step in steps:
+        for step in plan.plan(desired, self._cache.children_of(key), owner):
             name = f"{step.ref.kind.kind} {step.ref.name}"
             try:
                 await self._take(step)
@@ -212,34 +226,46 @@ class Reconciler:
             except errors.ApiError as error:
                 failed[name] = (_reason(error), str(error)[:512])
                 failure = error
+        if self._cache.unverified(key):
+            self._again(key)  # somebody else wrote meanwhile
         return failed, failure
 
     async def _take(self, step: plan.Step) -> None:
         if isinstance(step, plan.Delete):
             await self._cluster.delete(step.ref, uid=step.ref.uid)
-            self._cache.drop_child((step.ref.kind.kind, step.ref.namespace or "", step.ref.name))
+            self._cache.drop_child(_identity(step))
             return
-        if step.is_new:
-            await self._check_free(step)
         if step.is_drifted:
             self._on_drift(step.ref.kind.kind)
             await self._restore(step.manifest)
-        applied = await self._cluster.apply(step.manifest)
-        self._cache.put_child(_child(step, applied))
+        before = self._cache.children.get(child_id := _identity(step))
+        applied = _child(step, await self._apply(step))
+        news = self._cache.children.get(child_id)
+        if news is not before and news is not None and news.version != applied.version:
+            # Somebody wrote it meanwhile, and nobody can tell who came last.
+            applied = dataclasses.replace(applied, is_verified=False)
+        self._cache.put_child(applied)
 
-    async def _check_free(self, step: plan.Apply) -> None:
+    async def _apply(self, step: plan.Apply) -> Any:
+        if not step.is_new:
+            return await self._cluster.apply(step.manifest)
+        try:
+            return await self._cluster.apply(step.manifest, only_new=True)
+        except errors.Conflict:
+            await self._check_ours(step)
+        return await self._cluster.apply(step.manifest)
+
+    async def _check_ours(self, step: plan.Apply) -> None:
         ref = step.ref
         try:
             metadata = (await self._cluster.get(ref, metadata_only=True))["metadata"]
         except errors.NotFound:
             return
-        # Our label may have been taken off; the owner reference then still tells that it is ours.
+        # Our label may have been taken off, or an answer lost; owner reference or digest then still tell that it is ours.
         wanted = {owner["uid"] for owner in step.manifest["metadata"].get("ownerReferences", [])}
         owners = {owner["uid"] for owner in metadata.get("ownerReferences") or []}
-        is_ours = (metadata.get("labels") or {}).get(
-            names.MANAGED_BY
-        ) == names.MANAGER or wanted & owners
-        if not is_ours:
+        is_ours = (metadata.get("labels") or {}).get(names.MANAGED_BY) == names.MANAGER
+        if not (is_ours or wanted & owners or names.HASH in (metadata.get("annotations") or {})):
             raise ConflictError(
                 f"{ref.kind.kind} {ref.name} exists and is not ours; rename or delete it, or rename the workflow"
             )
@@ -312,7 +338,7 @@ class Reconciler:
         if wanted and self.capabilities.has(SERVICE_MONITOR.kind):
             monitor = scrape.shared_monitor(key.namespace, dict(self._options.monitor_labels))
             desired.append(hashed(monitor, self._options.keys))
-        failed, failure = await self._act(plan.plan(desired, self._cache.children_of(key), ""))
+        failed, failure = await self._act(key, desired, "")
         message = "; ".join(text for _, text in failed.values())
         if message != self._cache.shared_errors.pop(key.namespace, ""):
             for other in self._cache.in_namespace(key.namespace):
@@ -321,6 +347,10 @@ class Reconciler:
             self._cache.shared_errors[key.namespace] = message
         if failure is not None and not _is_terminating(failure):
             raise failure
+
+
+def _identity(step: plan.Step) -> tuple[str, str, str]:
+    return (step.ref.kind.kind, step.ref.namespace or "", step.ref.name)
 
 
 def _child(step: plan.Apply, applied: Any) -> Child:

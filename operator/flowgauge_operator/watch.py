@@ -10,8 +10,10 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import aiohttp
 import kopf
 
+from flowgauge_operator.cluster import META, META_LIST
 from flowgauge_operator.credentials import Bearer, Credentials
 from flowgauge_operator.kinds import FLOWGAUGE, Kind
 from flowgauge_operator.presence import Watched
@@ -69,7 +71,7 @@ def registry(
 ) -> kopf.OperatorRegistry:
     """Return a registry with one `on.event` handler for each kind, the login and the end."""
     made = kopf.OperatorRegistry()
-    _add_login(made, credentials)
+    _add_login(made, credentials, watched)
     _add_cleanup(made, stop)
     for item in watched:
         _add_event(made, item.kind, handle)
@@ -86,12 +88,14 @@ def _add_event(made: kopf.OperatorRegistry, kind: Kind, handle: Handle) -> None:
     )(on_event)
 
 
-def _add_login(made: kopf.OperatorRegistry, credentials: Credentials) -> None:
+def _add_login(
+    made: kopf.OperatorRegistry, credentials: Credentials, watched: Sequence[Watched]
+) -> None:
     bearer = Bearer(credentials)
 
-    async def login(**_: Any) -> kopf.ConnectionInfo:
+    async def login(**_: Any) -> kopf.AiohttpSession:
         # Also called after a 401, so a token is never taken from memory.
-        return connection(credentials, await bearer.token(fresh=True))
+        return await connection(credentials, await bearer.token(fresh=True), watched)
 
     kopf.on.login(id="login", registry=made, errors=kopf.ErrorsMode.PERMANENT)(login)
 
@@ -104,21 +108,41 @@ def _add_cleanup(made: kopf.OperatorRegistry, stop: asyncio.Event) -> None:
     kopf.on.cleanup(id="cleanup", registry=made)(cleanup)
 
 
-def connection(credentials: Credentials, token: str | None) -> kopf.ConnectionInfo:
-    """Return our credentials in kopf's words."""
-    return kopf.ConnectionInfo(
-        server=credentials.server,
-        ca_path=credentials.ca_file,
-        ca_data=credentials.ca_data,
-        insecure=not credentials.verify,
-        token=token,
-        certificate_path=credentials.cert_file,
-        certificate_data=credentials.cert_data,
-        private_key_path=credentials.key_file,
-        private_key_data=credentials.key_data,
-        default_namespace=credentials.namespace,
-        proxy_url=credentials.proxy,
+async def connection(
+    credentials: Credentials, token: str | None, watched: Sequence[Watched]
+) -> kopf.AiohttpSession:
+    """Return a session of kopf's own with our credentials, which asks as little of each kind as it may."""
+    secure = credentials.server.startswith("https")
+    tls = await asyncio.to_thread(credentials.tls) if secure else True
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ssl=tls),
+        headers={"Authorization": f"Bearer {token}"} if token else {},
+        proxy=credentials.proxy,
+        middlewares=[_metadata_only(watched)],
     )
+    return kopf.AiohttpSession(
+        server=credentials.server,
+        default_namespace=credentials.namespace,
+        aiohttp_session=session,
+    )
+
+
+def _metadata_only(watched: Sequence[Watched]) -> aiohttp.ClientMiddlewareType:
+    """Ask for metadata where nothing else is wanted. kopf has no such setting; it takes bodies as they come."""
+    kinds = [item.kind for item in watched if item.metadata_only]
+
+    async def ask(
+        request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        if any(_is_collection(request.url.path, kind) for kind in kinds):
+            request.headers["Accept"] = META if "watch" in request.url.query else META_LIST
+        return await send(request)
+
+    return ask
+
+
+def _is_collection(path: str, kind: Kind) -> bool:
+    return path.startswith(kind.path().rpartition("/")[0]) and path.endswith(f"/{kind.plural}")
 
 
 def settings(watched: Sequence[Watched]) -> kopf.OperatorSettings:

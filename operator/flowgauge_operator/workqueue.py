@@ -137,6 +137,10 @@ class WorkQueue(Generic[K]):
         """Return how many keys have their turn now."""
         return len(self._active)
 
+    def has_turn(self, key: K) -> bool:
+        """Tell whether the key has its turn now."""
+        return key in self._active
+
     @property
     def is_idle(self) -> bool:
         """Tell whether no key waits or has its turn; delayed keys do not count."""

@@ -86,14 +86,24 @@ class Operator:
         """Wait until `ask` returns something true, and return it."""
         return self.cluster.wait_for(ask, timeout, what)
 
-    def writes_since(self, mark: int) -> list[audit.Request]:
-        """What the operator wrote since a mark of `cluster.audit_mark()`; its Lease and Events aside."""
+    def writes_since(self, mark: int, namespace: str) -> list[audit.Request]:
+        """What the operator wrote in a namespace since a mark of `cluster.audit_mark()`, Events aside.
+
+        Namespaces of earlier tests may still be on their way out: what happens there is not this test's.
+        """
         return [
             request
             for request in self.cluster.audit(ACCOUNT, since=mark)
-            if request.is_write
-            and request.resource not in ("leases", "events", "selfsubjectaccessreviews")
+            if request.is_write and request.namespace == namespace and request.resource != "events"
         ]
+
+    def wait_quiet(self, timeout: float = 60) -> None:
+        """Wait until no key waits or has its turn, so that what is to be written has been written."""
+
+        def is_quiet() -> bool:
+            return self.metric("flowgauge_queue_depth") + self.metric("flowgauge_queue_active") == 0
+
+        self.wait(is_quiet, "the queue to be empty", timeout)
 
     def metric(self, name: str) -> float:
         """The sum of one of the operator's own metrics over its label sets."""

@@ -139,9 +139,7 @@ def test_what_others_add_beside_our_fields_stays(operator, workflow):
     metadata = operator.wait(repaired, "the selector to be repaired")
     assert metadata["labels"]["team"] == "theirs"
     assert metadata["annotations"]["note"] == "theirs"
-    services = [
-        request for request in operator.writes_since(mark) if request.resource == "services"
-    ]
+    services = [r for r in operator.writes_since(mark, workflow) if r.resource == "services"]
     assert {request.name for request in services} == {"orders-metrics"}
 
 
@@ -169,6 +167,7 @@ def test_a_restart_with_nothing_changed_writes_nothing(operator, namespace):
     operator.cluster.apply([operator.workflow(namespace, f"w{i:03}") for i in range(count)])
     for i in range(count):
         operator.wait_condition("Ready", "True", namespace, f"w{i:03}", timeout=60)
+    operator.wait_quiet()
     container = operator.release.containers[0]
     container.stop()
     mark = operator.cluster.audit_mark()
@@ -180,11 +179,10 @@ def test_a_restart_with_nothing_changed_writes_nothing(operator, namespace):
         "every workflow to have had a turn",
         60,
     )
-    # What would be written is written at once; this is time for it to be counted.
-    operator.wait(lambda: operator.metric("flowgauge_queue_depth") == 0, "the queue to be empty")
+    operator.wait_quiet()
 
     assert operator.metric("flowgauge_workflows") >= count
-    assert operator.writes_since(mark) == []
+    assert operator.writes_since(mark, namespace) == []
 
 
 def test_what_changed_while_the_operator_was_down_is_repaired_at_start(operator, workflow):

@@ -24,7 +24,8 @@ def test_a_restart_writes_nothing_where_prometheus_is_asked_too(orders):
         lambda: orders.operator.metric("flowgauge_verifications_total") > 2, "two looks"
     )
 
-    assert [r for r in orders.operator.writes_since(mark) if r.namespace == orders.namespace] == []
+    orders.operator.wait_quiet()
+    assert orders.operator.writes_since(mark, orders.namespace) == []
     assert orders.operator.condition("Ready", orders.namespace)["reason"] == "Monitored"
 
 

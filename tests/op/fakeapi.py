@@ -53,6 +53,7 @@ class FakeApi:
         self.forbidden = set()  # plurals
         self.requests = []  # (method, path_qs)
         self.tokens = []
+        self.accepts = []
         self.bodies = []
         self.faults = []
         self.good_token = None
@@ -120,6 +121,7 @@ class FakeApi:
     async def handle(self, request):
         self.requests.append((request.method, request.path_qs))
         self.tokens.append(request.headers.get("Authorization"))
+        self.accepts.append(request.headers.get("Accept", ""))
         text = await request.text()
         request["body"] = json.loads(text) if text else None
         self.bodies.append(request["body"])

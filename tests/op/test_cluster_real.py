@@ -136,17 +136,30 @@ def test_fields_of_others_survive_and_ours_disappear_with_us(served, installed, 
     assert stored["data"] == {"ours": "2", "theirs": "1"}
 
 
-def test_without_force_a_field_of_someone_else_is_a_conflict(served, installed, namespace):
+def test_fields_of_someone_else_are_taken_over(served, installed, namespace):
     async def scenario(client):
         manifest = config_map(namespace, a="1")
         installed.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(manifest))
-        with pytest.raises(errors.Conflict):
-            await client.apply(config_map(namespace, a="2"), force=False)
         await client.apply(config_map(namespace, a="2"))
 
     served(scenario)
 
     assert read(installed, namespace, "configmap/settings")["data"] == {"a": "2"}
+
+
+def test_only_new_creates_and_leaves_alone_what_exists(served, installed, namespace):
+    async def scenario(client):
+        for manifest in (config_map(namespace, a="1"), workflow(namespace, "orders")):
+            made = await client.apply(manifest, only_new=True)
+            with pytest.raises(errors.Conflict):
+                await client.apply(manifest, only_new=True)
+            again = await client.apply(manifest)
+            assert again.resource_version == made.resource_version
+
+    served(scenario)
+
+    managed = read(installed, namespace, "configmap/settings")["metadata"]["managedFields"]
+    assert [entry["operation"] for entry in managed] == ["Apply"]
 
 
 def test_what_breaks_the_schema_is_invalid(served, namespace):

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from flowgauge_operator import errors
-from flowgauge_operator.cache import Cache, Key
+from flowgauge_operator import errors, kinds
+from flowgauge_operator.cache import Cache, Key, child_of
 from flowgauge_operator.reconcile import Reconciler
 from flowgauge_operator.render import Capabilities, Options
 from flowgauge_operator.status import Policy
@@ -22,13 +22,19 @@ class MemoryCluster:
 
     def __init__(self):
         self.calls, self.statuses, self.has_workflow = [], [], True
-        self.refusal = None
+        self.refusal, self.meanwhile, self.stored = None, lambda: None, {}
 
-    async def apply(self, manifest, *, force=True):
+    async def apply(self, manifest, *, only_new=False):
         if self.refusal:
             raise self.refusal
-        self.calls.append(("apply", manifest["kind"]))
-        return SimpleNamespace(uid=f"uid-{manifest['kind']}", resource_version="1")
+        kind = manifest["kind"]
+        if only_new and kind in self.stored:
+            raise errors.Conflict(409, "Conflict", "it exists")
+        self.calls.append(("apply", kind))
+        metadata = {**manifest["metadata"], "uid": f"uid-{kind}", "resourceVersion": "1"}
+        self.stored[kind] = {**manifest, "metadata": metadata}
+        self.meanwhile()
+        return SimpleNamespace(uid=f"uid-{kind}", resource_version="1")
 
     async def restore(self, manifest):
         self.calls.append(("restore", manifest["kind"]))
@@ -43,8 +49,11 @@ class MemoryCluster:
         return True
 
     async def get(self, ref, *, metadata_only=False):
+        self.calls.append(("get", ref.kind.kind))
         if ref.kind.kind == "MonitoredWorkflow" and self.has_workflow:
             return {"metadata": {"uid": "u1"}}
+        if ref.kind.kind in self.stored:
+            return self.stored[ref.kind.kind]
         raise errors.NotFound(404, "NotFound", "not found")
 
     async def event(self, ref, **_):
@@ -88,7 +97,9 @@ def turn():
             else {}
         )
 
-    return SimpleNamespace(cluster=cluster, cache=cache, reconciler=reconciler, run=run)
+    return SimpleNamespace(
+        cluster=cluster, cache=cache, reconciler=reconciler, run=run, again=again
+    )
 
 
 def well(turn, number):
@@ -149,7 +160,7 @@ def test_children_are_not_made_again_for_an_owner_that_is_gone(turn):
 
     turn.run(force=True)
 
-    assert turn.cluster.calls == []
+    assert turn.cluster.calls == [("get", "MonitoredWorkflow")]
     assert KEY not in turn.cache.workflows
 
 
@@ -176,6 +187,85 @@ def test_an_api_server_that_refuses_is_tried_again(turn):
 
     with pytest.raises(errors.Unavailable):
         turn.run()
+
+
+def written(turn, kind, version, **changes):
+    """The news that somebody wrote a child: its metadata only."""
+    stored = turn.cluster.stored[kind]
+    stored |= changes
+    stored["metadata"] = {**stored["metadata"], "resourceVersion": version}
+    turn.cache.put_child(child_of(kinds.kind_of(stored), {"metadata": stored["metadata"]}))
+
+
+def test_a_child_that_somebody_wrote_is_looked_at_and_put_right(turn):
+    turn.run()
+    turn.cluster.calls.clear()
+    written(turn, "PrometheusRule", "7", spec={"groups": []})
+
+    turn.run()
+
+    assert turn.cluster.calls == [
+        ("get", "PrometheusRule"),
+        ("restore", "PrometheusRule"),
+        ("apply", "PrometheusRule"),
+    ]
+
+
+def test_a_child_that_was_written_without_a_difference_is_left_alone(turn):
+    turn.run()
+    turn.cluster.calls.clear()
+    written(turn, "PrometheusRule", "7")
+
+    turn.run()
+    turn.run()
+
+    assert turn.cluster.calls == [("get", "PrometheusRule")]
+
+
+def test_a_child_that_is_gone_when_it_is_looked_at_is_made_again(turn):
+    turn.run()
+    written(turn, "PrometheusRule", "7")
+    del turn.cluster.stored["PrometheusRule"]
+    turn.cluster.calls.clear()
+
+    turn.run()
+
+    assert turn.cluster.calls == [("get", "PrometheusRule"), ("apply", "PrometheusRule")]
+
+
+def test_what_is_written_during_our_own_apply_is_looked_at_in_another_turn(turn):
+    def edit():
+        written(turn, "ConfigMap", "7", data={})
+        turn.cluster.meanwhile = lambda: None
+
+    turn.run()
+    turn.cache.drop_child(("ConfigMap", "shop", "orders-dashboard"))
+    del turn.cluster.stored["ConfigMap"]
+    turn.cluster.meanwhile, turn.again[:] = edit, []
+
+    turn.run()
+
+    assert turn.again == [KEY]
+    assert [child.kind.kind for child in turn.cache.unverified(KEY)] == ["ConfigMap"]
+
+
+def test_the_echo_that_comes_before_the_answer_costs_nothing(turn):
+    turn.cluster.meanwhile = lambda: written(turn, list(turn.cluster.stored)[-1], "1")
+
+    turn.run()
+
+    assert turn.cache.unverified(KEY) == []
+    assert KEY not in turn.again
+
+
+def test_an_object_of_ours_that_the_cache_does_not_know_is_taken_back(turn):
+    turn.run()
+    turn.cache.drop_child(("ConfigMap", "shop", "orders-dashboard"))
+    turn.cluster.calls.clear()
+
+    turn.run()
+
+    assert turn.cluster.calls == [("get", "ConfigMap"), ("apply", "ConfigMap")]
 
 
 def test_the_cache_keeps_no_bodies_of_children(turn):

@@ -15,8 +15,8 @@ import virtual
 
 from flowgauge_operator import kinds, presence, shell, watch
 from flowgauge_operator.bulkhead import Bridge, Bulkhead
-from flowgauge_operator.cluster import Cluster
-from flowgauge_operator.credentials import Credentials
+from flowgauge_operator.cluster import META, META_LIST, Cluster
+from flowgauge_operator.credentials import Credentials, CredentialsError
 from flowgauge_operator.presence import Discovery, Watched
 
 WANTED = (
@@ -480,29 +480,48 @@ def test_kopf_writes_no_line_for_each_event():
     assert logging.getLogger("kopf.objects").level == logging.WARNING
 
 
-def test_credentials_are_passed_on_in_full(tmp_path):
-    found = Credentials(
-        server="https://api:6443",
-        namespace="system",
-        ca_file=tmp_path / "ca.crt",
-        cert_data="CERT",
-        key_data="KEY",
-        verify=False,
-        proxy="http://proxy:3128",
-    )
+def test_only_metadata_is_asked_for_where_no_more_is_wanted():
+    async def scenario(world):
+        wanted = (Watched(kinds.WORKFLOW), Watched(kinds.CONFIG_MAP, metadata_only=True))
+        world.start(wanted)
+        await world.ready(kinds.WORKFLOW, kinds.CONFIG_MAP)
+        asked = zip(world.api.requests, world.api.accepts, strict=True)
+        return [(path, accept) for (verb, path), accept in asked if verb == "GET" and "?" in path]
 
-    made = watch.connection(found, "secret")
+    asked = lived(scenario)
 
-    assert made == kopf.ConnectionInfo(
-        server="https://api:6443",
-        ca_path=tmp_path / "ca.crt",
-        insecure=True,
-        token="secret",
-        certificate_data="CERT",
-        private_key_data="KEY",
-        default_namespace="system",
-        proxy_url="http://proxy:3128",
-    )
+    def accepts(part, *, is_watch):
+        return {a for path, a in asked if part in path and ("watch=" in path) is is_watch}
+
+    assert accepts("configmaps?", is_watch=False) == {META_LIST}
+    assert accepts("configmaps?", is_watch=True) == {META}
+    assert accepts("monitoredworkflows?", is_watch=False) == {"*/*"}
+    assert accepts("monitoredworkflows?", is_watch=True) == {"*/*"}
+
+
+def test_kopf_gets_our_credentials():
+    async def made():
+        found = Credentials(server="https://api:6443", namespace="system", proxy="http://proxy:1")
+        session = await watch.connection(found, "secret", ())
+        await session.aiohttp_session.close()
+        return session
+
+    session = asyncio.run(made())
+
+    assert (session.server, session.default_namespace) == ("https://api:6443", "system")
+    assert session.aiohttp_session.headers["Authorization"] == "Bearer secret"
+    assert str(session.aiohttp_session._default_proxy) == "http://proxy:1"
+
+
+def test_kopf_checks_the_certificate_with_our_authority(tmp_path):
+    (tmp_path / "ca.crt").write_text("no certificate")
+
+    with pytest.raises(CredentialsError, match="certificates for https://api"):
+        asyncio.run(
+            watch.connection(
+                Credentials(server="https://api", ca_file=tmp_path / "ca.crt"), None, ()
+            )
+        )
 
 
 def test_the_same_version_is_news_once():

@@ -25,8 +25,12 @@ def environment():
     return env | {"PYTHONPATH": str(HACK)}
 
 
+# A shell in the background, of a CI perhaps, lets its children ignore Ctrl-C; a user's terminal does not.
+AS_IN_A_TERMINAL = ["env", "--default-signal=INT"]
+
+
 def rig(*arguments, **options):
-    command = [sys.executable, "-m", "rig", "exec", *arguments]
+    command = [*AS_IN_A_TERMINAL, sys.executable, "-m", "rig", "exec", *arguments]
     return subprocess.Popen(
         command,
         env=environment(),
@@ -126,7 +130,8 @@ def test_ctrl_c_reaches_the_command_once(tmp_path):
     count = 'trap "echo int" INT; trap "exit 0" TERM; touch "$1"; while :; do sleep 0.1; done'
     ready = tmp_path / "ready"
     primary, secondary = os.openpty()
-    command = [sys.executable, "-m", "rig", "exec", "--", "sh", "-c", count, "sh", str(ready)]
+    inside = ["sh", "-c", count, "sh", str(ready)]
+    command = [*AS_IN_A_TERMINAL, sys.executable, "-m", "rig", "exec", "--", *inside]
     # A terminal of its own: only then a Ctrl-C comes from the kernel, to the whole group.
     driver = subprocess.Popen(
         ["setsid", "--ctty", "--wait", *command],
