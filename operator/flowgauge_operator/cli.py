@@ -171,7 +171,7 @@ def problems(body: dict[str, Any], capabilities: Capabilities | None = None) -> 
     try:
         return [str(problem) for problem in _render(body, Options(), capabilities).problems]
     except SpecError as error:
-        return [str(error)]
+        return [str(fault) for fault in error.faults]
     except ProfileError as error:
         return [f"spec.profile: {error.source} {error.message}"]
     except promql.ExpressionError as error:

@@ -324,8 +324,19 @@ def _scaled(expr: str, factor: Decimal) -> str:
     return expr if factor == 1 else f"({factor:f} * {expr})"
 
 
+def _check_instrument(macro: str, measure: _Measure, remedy: str, *allowed: str) -> None:
+    instrument = ROLES[measure.role].instrument
+    if instrument not in allowed:
+        raise ExpressionError(
+            f"${macro} makes no sense of {measure.role}, which is a {instrument}; {remedy}"
+        )
+
+
 def _summed(function: str) -> Callable[[_Measure, Scope, str], str]:
     def call(measure: _Measure, scope: Scope, _: str) -> str:
+        _check_instrument(
+            function, measure, "use $max, $min or $sum", "counter", "histogram", "summary"
+        )
         sources = _sources(measure, scope)
         parts = [_ranged(function, source, measure) for source in sources]
         if len(parts) > 1:
@@ -347,6 +358,9 @@ def _ranged(function: str, source: _Source, measure: _Measure) -> str:
 
 def _aggregated(operator: str) -> Callable[[_Measure, Scope, str], str]:
     def call(measure: _Measure, scope: Scope, _: str) -> str:
+        if operator != "count":
+            remedy = "use $rate, $increase or, of a histogram, $quantile"
+            _check_instrument(operator, measure, remedy, "gauge", "info")
         sources = _sources(measure, scope)
         source = sources[0]
         expr = f"{operator} by ({_by(sources, measure)}) ({source.name}{{{promql.matchers(source.matchers)}}}{measure.offset})"
@@ -362,6 +376,7 @@ def _absent(measure: _Measure, scope: Scope, _: str) -> str:
 
 
 def _latest(measure: _Measure, scope: Scope, _: str) -> str:
+    _check_instrument("latest", measure, "use $rate or $increase", "gauge")
     sources = _sources(measure, scope)
     selector = f"{sources[0].name}{{{promql.matchers(sources[0].matchers)}}}[{measure.window}]{measure.offset}"
     return _scaled(

@@ -567,20 +567,30 @@ class Workflow(Model):
 
 
 class SpecError(ValueError):
-    """A spec that cannot be used: the field, what is wrong with it, and the remedy."""
+    """A spec that cannot be used: the field, what is wrong with it, and the remedy.
 
-    def __init__(self, path: str, message: str, reason: str = "InvalidSpec") -> None:
+    `faults` are all that were found in the spec, this one first.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        message: str,
+        reason: str = "InvalidSpec",
+        others: Sequence[SpecError] = (),
+    ) -> None:
         super().__init__(f"{path}: {message}")
         self.path = path
         self.message = message
         self.reason = reason
+        self.faults = (self, *others)
 
 
 def parse(body: dict[str, Any], *, default_namespace: str = "default") -> Workflow:
     """The workflow in a decoded `MonitoredWorkflow` object.
 
     Raises:
-        SpecError: the object does not fit the schema; the message names the first field at fault and the remedy.
+        SpecError: the object does not fit the schema; the messages name each field at fault and the remedy.
     """
     metadata = body.get("metadata") or {}
     if not isinstance(metadata, dict):
@@ -596,8 +606,11 @@ def parse(body: dict[str, Any], *, default_namespace: str = "default") -> Workfl
     try:
         spec = Spec.model_validate(body.get("spec") or {})
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise SpecError(_dotted(("spec", *first["loc"])), _message(first)) from error
+        first, *others = (
+            (_dotted(("spec", *fault["loc"])), _message(fault))
+            for fault in error.errors(include_url=False)
+        )
+        raise SpecError(*first, others=[SpecError(*other) for other in others]) from error
     return Workflow(
         namespace=namespace,
         name=name,

@@ -167,16 +167,17 @@ class Reconciler:
             profile = profiles.builtin(workflow.spec.profile)
             rendered = render(workflow, profile, self.capabilities, self._options)
         except SpecError as error:
-            problem = Problem(error.path, error.reason, error.message)
+            problems = [Problem(fault.path, fault.reason, fault.message) for fault in error.faults]
         except ProfileError as error:
-            problem = Problem("spec.profile", "UnknownProfile", f"{error.source} {error.message}")
+            message = f"{error.source} {error.message}"
+            problems = [Problem("spec.profile", "UnknownProfile", message)]
         except ExpressionError as error:
-            problem = Problem("spec.profile", "InvalidExpression", str(error))
+            problems = [Problem("spec.profile", "InvalidExpression", str(error))]
         else:
             return await self._perform(key, workflow, rendered, generation)
         # Nothing was rendered: the last good children stay.
         profile_name = str((entry.body.get("spec") or {}).get("profile", ""))
-        return Outcome(generation, profile_name, None, [problem]), None
+        return Outcome(generation, profile_name, None, problems), None
 
     async def _perform(
         self, key: Key, workflow: Workflow, rendered: Rendered, generation: int

@@ -126,11 +126,12 @@ def _remedy(base: int) -> str:
     if base > 3600:
         return "no window is long enough for it; scrape at least every 15m"
     least = base * _WEEK_SECONDS / 3600
-    # One whole number and one unit, because that is what the field takes.
-    sizes = ((60, "m"), (3600, "h"))
-    window = next(
-        f"{math.ceil(least / size)}{unit}" for size, unit in sizes if least / size <= 9999
-    )
+    # One whole number and one unit, because that is what the field takes: minutes where they are needed.
+    minutes = math.ceil(least / 60)
+    exact = ((1440, "d"), (60, "h"), (1, "m"))
+    window = next(f"{minutes // size}{unit}" for size, unit in exact if minutes % size == 0)
+    if minutes > 9999:
+        window = f"{math.ceil(minutes / 60)}h"
     return f"use a window of at least {window} or scrape more often"
 
 

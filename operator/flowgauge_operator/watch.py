@@ -12,11 +12,13 @@ from typing import Any
 
 import aiohttp
 import kopf
+import orjson
 
 from flowgauge_operator.cluster import META, META_LIST
 from flowgauge_operator.credentials import Bearer, Credentials
 from flowgauge_operator.kinds import FLOWGAUGE, Kind
 from flowgauge_operator.presence import Watched
+from flowgauge_operator.transport import JSON
 
 # `await handle(kind, event_type, body)`; the type is None for objects of the first list.
 Handle = Callable[[Kind, str | None, dict[str, Any]], Awaitable[None]]
@@ -134,9 +136,18 @@ def _metadata_only(watched: Sequence[Watched]) -> aiohttp.ClientMiddlewareType:
     async def ask(
         request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        if any(_is_collection(request.url.path, kind) for kind in kinds):
-            request.headers["Accept"] = META if "watch" in request.url.query else META_LIST
-        return await send(request)
+        if not any(_is_collection(request.url.path, kind) for kind in kinds):
+            return await send(request)
+        if "watch" in request.url.query:
+            request.headers["Accept"] = META
+            return await send(request)
+        request.headers["Accept"] = META_LIST
+        answer = await send(request)
+        if answer.status == 200 and orjson.loads(await answer.read()).get("items") is None:
+            # Of nothing, the API server makes `items: null` here, over which kopf stumbles. Whole, nothing is as small.
+            request.headers["Accept"] = JSON
+            return await send(request)
+        return answer
 
     return ask
 

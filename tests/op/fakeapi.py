@@ -222,7 +222,11 @@ class FakeApi:
         end = start + limit if limit else len(found)
         more = {"continue": str(end)} if end < len(found) else {}
         meta = {"resourceVersion": str(self.version), **more}
-        return answer({"kind": f"{kind.kind}List", "metadata": meta, "items": found[start:end]})
+        items = found[start:end]
+        if "as=PartialObjectMetadataList" in request.headers.get("Accept", ""):
+            # As the real one: of nothing it makes null.
+            items = [meta_only(body) for body in items] or None
+        return answer({"kind": f"{kind.kind}List", "metadata": meta, "items": items})
 
     async def watch(self, request, kind, namespace):
         response = web.StreamResponse(headers={"Content-Type": "application/json"})

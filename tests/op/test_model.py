@@ -274,6 +274,17 @@ def test_a_spec_that_does_not_fit_names_the_field(spec, path, message):
     assert message in caught.value.message
 
 
+def test_every_field_at_fault_is_named():
+    with pytest.raises(SpecError) as caught:
+        parse(suspend="no", alerts={"overrides": {"SlowRuns": {"for": "soon"}}}, unknown=1)
+
+    assert [fault.path for fault in caught.value.faults] == [
+        "spec.suspend",
+        "spec.alerts.overrides.SlowRuns.for",
+        "spec.unknown",
+    ]
+
+
 def test_a_long_value_is_cut_in_the_message():
     with pytest.raises(SpecError) as caught:
         parse(suspend="x" * 10_000)

@@ -115,7 +115,7 @@ def test_rules_look_as_often_as_the_scrapes_allow(interval, base, every, every_l
 @pytest.mark.parametrize(
     ("window", "interval", "least"),
     [
-        ("5m", "5m", "3360m"),
+        ("5m", "5m", "56h"),
         ("1h", "15s", "168m"),
         ("10m", "1s", "12m"),
         ("1h", "1m", "672m"),

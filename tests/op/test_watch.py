@@ -18,6 +18,7 @@ from flowgauge_operator.bulkhead import Bridge, Bulkhead
 from flowgauge_operator.cluster import META, META_LIST, Cluster
 from flowgauge_operator.credentials import Credentials, CredentialsError
 from flowgauge_operator.presence import Discovery, Watched
+from flowgauge_operator.transport import JSON
 
 WANTED = (
     Watched(kinds.WORKFLOW),
@@ -493,10 +494,22 @@ def test_only_metadata_is_asked_for_where_no_more_is_wanted():
     def accepts(part, *, is_watch):
         return {a for path, a in asked if part in path and ("watch=" in path) is is_watch}
 
-    assert accepts("configmaps?", is_watch=False) == {META_LIST}
+    # The second time because there was none, which kopf understands only of whole objects.
+    assert accepts("configmaps?", is_watch=False) == {META_LIST, JSON}
     assert accepts("configmaps?", is_watch=True) == {META}
     assert accepts("monitoredworkflows?", is_watch=False) == {"*/*"}
     assert accepts("monitoredworkflows?", is_watch=True) == {"*/*"}
+
+
+def test_children_are_told_by_their_metadata():
+    async def scenario(world):
+        world.api.put(kinds.CONFIG_MAP, "one", "shop", data={"a": "1"})
+        world.start((Watched(kinds.CONFIG_MAP, metadata_only=True),))
+        await until(lambda: world.events)
+        lists = [path for verb, path in world.api.requests if "configmaps?limit" in path]
+        return world.events, len(lists), world.restarts
+
+    assert lived(scenario) == ([("ConfigMap", None, "one")], 1, [])
 
 
 def test_kopf_gets_our_credentials():
