@@ -13,10 +13,9 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -218,13 +217,15 @@ def keep(demo: Demo) -> None:
     for name in ("prometheus", "alertmanager"):
         print(f"  {name:<13} {demo.cluster.outside_url(name)}")
     print(f"  logs          {demo.cluster.logs}", flush=True)
-    while True:
+    try:
         signal.pause()
+    finally:
+        shutil.rmtree(folder)
 
 
-def the_whole_way(demo: Demo, stack: ExitStack) -> None:
+def the_whole_way(demo: Demo) -> None:
     """Everything after the cluster stands."""
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flowgauge-demo-")))
+    folder = demo.cluster.run_folder / "orders"
     with demo.part("a real workflow program starts at the addresses of its pods"):
         start_orders(demo, folder)
     with demo.part("kubectl apply -f workflow-demo.yaml, until READY"):
@@ -238,19 +239,16 @@ def the_whole_way(demo: Demo, stack: ExitStack) -> None:
 
 def on_own_cluster(keep_running: bool) -> None:
     """Start everything, show everything, end everything in order."""
-    with ExitStack() as stack:
-        print("── real parts start " + "─" * 85, flush=True)
-        began = time.monotonic()
-        cluster = stack.enter_context(
-            Cluster(stack=True, say=lambda text: print(f"          {text}", flush=True))
-        )
+    print("── real parts start " + "─" * 85, flush=True)
+    began = time.monotonic()
+    with Cluster(stack=True, say=lambda text: print(f"          {text}", flush=True)) as cluster:
         demo = Demo(cluster)
         demo.started = began
         demo.parts.append(("real parts start", time.monotonic() - began))
         with demo.part("helm template charts/flowgauge | kubectl apply; the operator starts"):
             release = start_operator(demo)
         cluster.forward("operator", release.containers[0].address, 8080)
-        the_whole_way(demo, stack)
+        the_whole_way(demo)
         if keep_running:
             keep(demo)
 

@@ -7,8 +7,6 @@ with Cluster(stack=True) as cluster:
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import urllib.parse
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -17,7 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from rig import audit as audits
-from rig import controlplane, given, namespace
+from rig import controlplane, given, namespace, scratch
 from rig.access import Access
 from rig.client import Client, RigError
 from rig.controlplane import ControlPlane
@@ -70,8 +68,8 @@ class Cluster(Client):
     def __enter__(self) -> Self:
         try:
             self._start()
-        except BaseException:
-            self._has_failed = True
+        except BaseException as error:
+            self._has_failed = not isinstance(error, KeyboardInterrupt)
             self._exit.close()
             raise
         return self
@@ -82,15 +80,16 @@ class Cluster(Client):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._has_failed = self._has_failed or kind is not None
+        # Ctrl-C is the user's wish and no failure: nobody needs the logs.
+        has_raised = kind is not None and not issubclass(kind, KeyboardInterrupt)
+        self._has_failed = self._has_failed or has_raised
         self._exit.close()
 
     def _start(self) -> None:
         logs = Logs(self._wanted_logs)
         self._exit.callback(lambda: logs.close(keep=self._has_failed))
         self.logs = logs.folder
-        self.run_folder = Path(tempfile.mkdtemp(prefix="flowgauge-rig-"))
-        self._exit.callback(shutil.rmtree, self.run_folder, ignore_errors=True)
+        self.run_folder = self._exit.enter_context(scratch.folder())
         self._found = given.access() if self.is_given else self._start_control_plane()
         # A rig's address is always the same: kubectl's cache of kinds must not be.
         self._client = Kubectl(self._found.kubeconfig, cache=self.run_folder / "kube-cache")

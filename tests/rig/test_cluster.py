@@ -14,7 +14,7 @@ pytestmark = pytest.mark.cluster
 # In the pod: whoami and the API server's answer to a question that the account may not ask.
 SERVE = """
 A=/var/run/secrets/kubernetes.io/serviceaccount
-cd $(mktemp -d)
+cd /run  # the pod's own
 echo "$POD_IP $(cat $A/namespace)" > index.html
 exec python3 -m http.server 8000
 """
