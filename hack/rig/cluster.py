@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import urllib.parse
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -64,6 +64,7 @@ class Cluster(Client):
         self._found: Access | None = None
         self._client: Kubectl | None = None
         self._stack: Stack | None = None
+        self._plane: ControlPlane | None = None
 
     def __enter__(self) -> Self:
         try:
@@ -107,6 +108,7 @@ class Cluster(Client):
             say=self._say,
         )
         self._exit.callback(plane.stop)
+        self._plane = plane
         found = plane.start()
         self.forward("apiserver", "127.0.0.1", controlplane.PORT)
         return found
@@ -152,6 +154,12 @@ class Cluster(Client):
         for callback in self._tenants.pop(name, []):
             callback()
         super().delete_namespace(name, wait=wait)
+
+    def outage(self) -> AbstractContextManager[None]:
+        """Be without an API server for a while."""
+        if self._plane is None:
+            raise RigError("an outage needs a cluster of our own, and one that is started")
+        return self._plane.outage()
 
     def keep_logs(self) -> None:
         """Keep the logs although nothing was raised here: a test failed."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from rig import audit, certificates, fetch, namespace, tools
 from rig.access import Access
 from rig.kubectl import Kubectl, KubectlError, write_kubeconfig
-from rig.process import Process
+from rig.process import PartFailed, Process
 
 BINARIES = ("etcd", "kube-apiserver", "kube-controller-manager", "kwok", "kubectl")
 NODE = "rig-node"
@@ -53,6 +53,8 @@ class ControlPlane:
         self._with_crds = with_crds
         self._say = say
         self._parts = ExitStack()
+        self._api: Process | None = None
+        self._is_up: Callable[[], bool] = lambda: False
 
     def start(self) -> Access:
         """Start everything; when it returns, Deployments get pods with addresses."""
@@ -65,6 +67,18 @@ class ControlPlane:
     def stop(self) -> None:
         """Stop everything, each part before what it talks to."""
         self._parts.close()
+
+    @contextmanager
+    def outage(self) -> Iterator[None]:
+        """Kill the API server, and start it again afterwards."""
+        if self._api is None:
+            raise PartFailed("the API server does not run")
+        self._api.kill()
+        try:
+            yield
+        finally:
+            self._api.start()
+            self._api.wait_ready(self._is_up, _START_SECONDS)
 
     def _start(self) -> Access:
         self._etcd()
@@ -126,9 +140,9 @@ class ControlPlane:
                 else ()
             ),
         )
-        server.wait_ready(
-            lambda: fetch.is_ok(f"{_SERVER}/readyz", ca=keys.ca, token=token), _START_SECONDS
-        )
+        self._api = server
+        self._is_up = lambda: fetch.is_ok(f"{_SERVER}/readyz", ca=keys.ca, token=token)
+        server.wait_ready(self._is_up, _START_SECONDS)
         self._say("kube-apiserver is ready")
         kubeconfig = write_kubeconfig(
             self._run / "kubeconfig", server=_SERVER, ca=keys.ca, token=token

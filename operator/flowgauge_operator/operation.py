@@ -40,6 +40,8 @@ WATCHED = (
 _OPTIONAL = {kinds.SERVICE_MONITOR, kinds.POD_MONITOR, kinds.PROMETHEUS_RULE}
 # While a workflow is on its way to Ready somebody is waiting for it.
 _IMPATIENT_SECONDS = 5.0
+# kopf lists its kinds one after the other; one look at all of them is enough.
+_SETTLE_SECONDS = 1.0
 
 
 def options(settings: Settings) -> Options:
@@ -71,6 +73,7 @@ class Operation:
         self._options = options(settings)
         self._cache = Cache()
         self._queue: WorkQueue[Key] = WorkQueue(on_failure=self._failed)
+        self._listed: set[Kind] = set()
         self._reconciler = Reconciler(
             cluster,
             self._cache,
@@ -90,6 +93,7 @@ class Operation:
             look_seconds=settings.discovery_interval,
             on_change=self._on_discovery,
             on_restart=lambda _error: telemetry.restarts.inc(),
+            on_list=self._listed.add,
         )
         telemetry.follow(
             "workflows", "MonitoredWorkflows that are known.", lambda: len(self._cache.workflows)
@@ -113,6 +117,7 @@ class Operation:
             asyncio.create_task(self._queue.run(self._turn, self._settings.workers), name="queue"),
             asyncio.create_task(self._shell.run(stop), name="shell"),
             asyncio.create_task(self._resync(stop), name="resync"),
+            asyncio.create_task(self._follow_lists(stop), name="lists"),
             asyncio.create_task(self._verify(stop), name="verify"),
         ]
         stopping = asyncio.create_task(stop.wait(), name="stop")
@@ -140,11 +145,12 @@ class Operation:
                 return
 
     async def _list_all(self, found: Discovery) -> None:
-        for kind in CHILDREN:
+        for kind in (*CHILDREN, kinds.WORKFLOW):
             if kind in found.present:
-                await self._list_children(kind)
-        if kinds.WORKFLOW in found.present:
-            await self._list_workflows()
+                await self._list(kind)
+
+    async def _list(self, kind: Kind) -> None:
+        await (self._list_workflows() if kind == kinds.WORKFLOW else self._list_children(kind))
 
     def _scopes(self) -> tuple[str | None, ...]:
         return self._settings.namespaces or (None,)
@@ -182,7 +188,7 @@ class Operation:
     def _purge(self, child: cache.Child) -> None:
         self._telemetry.ghosts.inc()
         self._cache.drop_child(child.identity)
-        self._queue.add(self._cache.owner_of(child), Lane.SLOW)
+        self._queue.add(self._cache.owner_of(child), Lane.SLOW, force=True)
 
     async def _list_workflows(self) -> None:
         before = {key: entry.version for key, entry in self._cache.workflows.items()}
@@ -284,6 +290,19 @@ class Operation:
                 await self._list_all(self._shell.discovery)
             except errors.ApiError as error:
                 logger.warning("Cannot list again: %s", error)
+
+    async def _follow_lists(self, stop: asyncio.Event) -> None:
+        """List what kopf has listed: of what was deleted while nobody watched there is no event."""
+        while not await _pause(stop, _SETTLE_SECONDS):
+            for kind in tuple(self._listed):
+                self._listed.discard(kind)
+                try:
+                    await self._list(kind)
+                except errors.Unavailable as error:
+                    logger.warning("Cannot list %s: %s", kind.resource, error)
+                    self._listed.add(kind)
+                except errors.ApiError as error:
+                    logger.warning("Cannot list %s: %s", kind.resource, error)
 
     async def _verify(self, stop: asyncio.Event) -> None:
         if not self._settings.prometheus_url:

@@ -63,7 +63,8 @@ class Shell:
     """Keep watching the wanted kinds that exist and that we may read.
 
     Create it in the loop where `sink` is to be called: it is never called from another thread. Two
-    events about namesakes (another uid) may change places. `on_change` is told each new set of kinds.
+    events about namesakes (another uid) may change places. `on_change` is told each new set of kinds,
+    `on_list` each list: of what was deleted since the last one nobody tells.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Shell:
         look_seconds: float = LOOK_SECONDS,
         on_change: Callable[[Discovery], None] = lambda _found: None,
         on_restart: Callable[[BaseException], None] = lambda _error: None,
+        on_list: Callable[[Kind], None] = lambda _kind: None,
     ) -> None:
         self._wanted = tuple(wanted)
         self._credentials = credentials
@@ -86,6 +88,7 @@ class Shell:
         self._on_change = on_change
         self._on_restart = on_restart
         self._bridge = Bridge(sink)
+        self._lists = Bridge(on_list)
         self._bulkhead: Bulkhead | None = None
         self._backoff = Backoff(first=1.0, limit=30.0)
         self.seen = Seen()
@@ -181,7 +184,9 @@ class Shell:
     async def _operate(self, stop: asyncio.Event) -> None:
         present = self.discovery.present if self.discovery else frozenset()
         watched = [item for item in self._wanted if item.kind in present]
-        await watch.operate(watched, self._handle, self._credentials, self._namespaces, stop)
+        await watch.operate(
+            watched, self._handle, self._lists.put, self._credentials, self._namespaces, stop
+        )
 
     async def _handle(self, kind: Kind, event_type: str | None, body: dict[str, Any]) -> None:
         if self.seen.is_news(kind, event_type, body):

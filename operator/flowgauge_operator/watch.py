@@ -22,6 +22,8 @@ from flowgauge_operator.transport import JSON
 
 # `await handle(kind, event_type, body)`; the type is None for objects of the first list.
 Handle = Callable[[Kind, str | None, dict[str, Any]], Awaitable[None]]
+# `await listed(kind)`: kopf begins to watch, or begins anew. It does not tell what was deleted meanwhile.
+Listed = Callable[[Kind], Awaitable[None]]
 
 # kopf drops its streams and leaves; a TLS connection is closed only some turns of the loop later.
 TLS_CLOSE_SECONDS = 0.25
@@ -31,6 +33,7 @@ REAP_SECONDS = 0.5
 async def operate(
     watched: Sequence[Watched],
     handle: Handle,
+    listed: Listed,
     credentials: Credentials,
     namespaces: Sequence[str],
     stop: asyncio.Event,
@@ -41,7 +44,7 @@ async def operate(
     reaping = asyncio.create_task(_reap(stop), name="reaper")
     try:
         await kopf.operator(
-            registry=registry(watched, handle, credentials, stop),
+            registry=registry(watched, handle, listed, credentials, stop),
             settings=settings(watched),
             standalone=True,
             clusterwide=not namespaces,
@@ -69,11 +72,15 @@ async def _reap(stop: asyncio.Event) -> None:
 
 
 def registry(
-    watched: Sequence[Watched], handle: Handle, credentials: Credentials, stop: asyncio.Event
+    watched: Sequence[Watched],
+    handle: Handle,
+    listed: Listed,
+    credentials: Credentials,
+    stop: asyncio.Event,
 ) -> kopf.OperatorRegistry:
     """Return a registry with one `on.event` handler for each kind, the login and the end."""
     made = kopf.OperatorRegistry()
-    _add_login(made, credentials, watched)
+    _add_login(made, credentials, watched, listed)
     _add_cleanup(made, stop)
     for item in watched:
         _add_event(made, item.kind, handle)
@@ -91,13 +98,16 @@ def _add_event(made: kopf.OperatorRegistry, kind: Kind, handle: Handle) -> None:
 
 
 def _add_login(
-    made: kopf.OperatorRegistry, credentials: Credentials, watched: Sequence[Watched]
+    made: kopf.OperatorRegistry,
+    credentials: Credentials,
+    watched: Sequence[Watched],
+    listed: Listed,
 ) -> None:
     bearer = Bearer(credentials)
 
     async def login(**_: Any) -> kopf.AiohttpSession:
         # Also called after a 401, so a token is never taken from memory.
-        return await connection(credentials, await bearer.token(fresh=True), watched)
+        return await connection(credentials, await bearer.token(fresh=True), watched, listed)
 
     kopf.on.login(id="login", registry=made, errors=kopf.ErrorsMode.PERMANENT)(login)
 
@@ -111,16 +121,16 @@ def _add_cleanup(made: kopf.OperatorRegistry, stop: asyncio.Event) -> None:
 
 
 async def connection(
-    credentials: Credentials, token: str | None, watched: Sequence[Watched]
+    credentials: Credentials, token: str | None, watched: Sequence[Watched], listed: Listed
 ) -> kopf.AiohttpSession:
-    """Return a session of kopf's own with our credentials, which asks as little of each kind as it may."""
+    """Return a session of kopf's own with our credentials, which asks for no more than is wanted and tells of lists."""
     secure = credentials.server.startswith("https")
     tls = await asyncio.to_thread(credentials.tls) if secure else True
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ssl=tls),
         headers={"Authorization": f"Bearer {token}"} if token else {},
         proxy=credentials.proxy,
-        middlewares=[_metadata_only(watched)],
+        middlewares=[_between(watched, listed)],
     )
     return kopf.AiohttpSession(
         server=credentials.server,
@@ -129,21 +139,24 @@ async def connection(
     )
 
 
-def _metadata_only(watched: Sequence[Watched]) -> aiohttp.ClientMiddlewareType:
-    """Ask for metadata where nothing else is wanted. kopf has no such setting; it takes bodies as they come."""
-    kinds = [item.kind for item in watched if item.metadata_only]
+def _between(watched: Sequence[Watched], listed: Listed) -> aiohttp.ClientMiddlewareType:
+    """Stand between kopf and the API server, for what kopf has no setting and no handler."""
 
     async def ask(
         request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        if not any(_is_collection(request.url.path, kind) for kind in kinds):
+        item = next((item for item in watched if _is_collection(request.url.path, item.kind)), None)
+        if item is None:
             return await send(request)
-        if "watch" in request.url.query:
-            request.headers["Accept"] = META
-            return await send(request)
-        request.headers["Accept"] = META_LIST
+        is_watch = "watch" in request.url.query
+        if item.metadata_only:
+            request.headers["Accept"] = META if is_watch else META_LIST
         answer = await send(request)
-        if answer.status == 200 and orjson.loads(await answer.read()).get("items") is None:
+        if is_watch or answer.status != 200:
+            return answer
+        if "continue" not in request.url.query:
+            await listed(item.kind)
+        if item.metadata_only and orjson.loads(await answer.read()).get("items") is None:
             # Of nothing, the API server makes `items: null` here, over which kopf stumbles. Whole, nothing is as small.
             request.headers["Accept"] = JSON
             return await send(request)

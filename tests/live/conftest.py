@@ -27,9 +27,12 @@ ACCOUNT = "system:serviceaccount:flowgauge-system:"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run these tests last: an operator that serves all namespaces would answer in those of other tests."""
+    """Run these tests last: an operator that serves all namespaces would answer in those of other tests.
+
+    The outage comes at the very end: after it, every part of the cluster backs off for a while.
+    """
     here = Path(__file__).parent
-    items.sort(key=lambda item: here in item.path.parents)
+    items.sort(key=lambda item: (here in item.path.parents, item.path.name == "test_outage.py"))
 
 
 @dataclass

@@ -425,7 +425,8 @@ def test_a_token_that_expires_is_read_again(tmp_path):
 
 def test_kopf_gets_no_handler_but_events_login_and_the_end():
     # With any other handler the storages that store nothing would be wrong.
-    made = watch.registry(WANTED, handled, Credentials(server="https://api"), asyncio.Event())
+    found = Credentials(server="https://api")
+    made = watch.registry(WANTED, handled, listed, found, asyncio.Event())
 
     assert len(made._watching.get_all_handlers()) == len(WANTED)
     assert [handler.activity.value for handler in made._activities.get_all_handlers()] == [
@@ -445,6 +446,28 @@ def test_kopf_gets_no_handler_but_events_login_and_the_end():
 
 async def handled(_kind, _event_type, _body):
     pass
+
+
+async def listed(_kind):
+    pass
+
+
+def test_every_list_is_told():
+    lists = []
+
+    async def scenario(world):
+        for number in range(600):
+            world.api.put(kinds.WORKFLOW, f"w{number}", "shop")
+        world.start([Watched(kinds.WORKFLOW)], on_list=lists.append)
+        await world.ready(kinds.WORKFLOW)
+        first = list(lists)
+        world.api.cut({"code": 410, "reason": "Expired"})
+        await until(lambda: len(lists) > len(first))
+        return first
+
+    # One for each list, not for each page of it.
+    assert lived(scenario) == [kinds.WORKFLOW]
+    assert lists == [kinds.WORKFLOW] * 2
 
 
 def test_kopf_gets_settings_under_which_it_only_watches():
@@ -515,7 +538,7 @@ def test_children_are_told_by_their_metadata():
 def test_kopf_gets_our_credentials():
     async def made():
         found = Credentials(server="https://api:6443", namespace="system", proxy="http://proxy:1")
-        session = await watch.connection(found, "secret", ())
+        session = await watch.connection(found, "secret", (), listed)
         await session.aiohttp_session.close()
         return session
 
@@ -532,7 +555,7 @@ def test_kopf_checks_the_certificate_with_our_authority(tmp_path):
     with pytest.raises(CredentialsError, match="certificates for https://api"):
         asyncio.run(
             watch.connection(
-                Credentials(server="https://api", ca_file=tmp_path / "ca.crt"), None, ()
+                Credentials(server="https://api", ca_file=tmp_path / "ca.crt"), None, (), listed
             )
         )
 
