@@ -2,8 +2,10 @@
 
     make bench-operator N=1000
 
-Both start on objects that exist already. Ours makes four children and a status for each workflow with one objective;
-Sloth makes one rule object and a status. CPU is that of the processes, user and system, from the kernel's accounting.
+Both are started on objects that exist already: cold, when nothing is made of them yet, and again with nothing changed.
+Ours makes three children and a status for each workflow with one objective, and a shared monitor for each namespace;
+Sloth makes one rule object and a status. The rounds of the two take turns; figures are medians over the rounds. CPU is
+that of the processes, user and system, from the kernel's accounting.
 """
 
 from __future__ import annotations
@@ -11,13 +13,17 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
+import secrets
+import statistics
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from rig import chart, fetch, tools
 from rig.cluster import Cluster
+from rig.kubelet import Container
 from rig.process import Process
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,29 +32,36 @@ ACCOUNT = "system:serviceaccount:flowgauge-system:"
 TICKS = 100  # of a second, as /proc counts them
 
 
-@dataclass
+@dataclass(frozen=True)
 class Measured:
-    """One row of the table."""
+    """One start of one controller; seconds, and MB at the peak."""
 
-    what: str
-    count: int
     wall: float
     own_cpu: float
     api_cpu: float
     peak_mb: float
     writes: int
 
-    def line(self) -> str:
-        wall = "-" if math.isnan(self.wall) else f"{self.wall:.1f}"
-        return (
-            f"| {self.what:<38} | {wall:>8} | {self.own_cpu:8.2f} | {1000 * self.own_cpu / self.count:8.2f} |"
-            f" {self.api_cpu:8.1f} | {1000 * self.api_cpu / self.count:8.2f} | {self.peak_mb:7.0f} | {self.writes:7d} |"
-        )
+
+def median(rows: Sequence[Measured]) -> Measured:
+    """The median of each figure."""
+    columns = zip(*map(astuple, rows), strict=True)
+    return Measured(*(statistics.median(column) for column in columns))
+
+
+def line(what: str, count: int, row: Measured) -> str:
+    """One row of the table."""
+    wall = "-" if math.isnan(row.wall) else f"{row.wall:.1f}"
+    return (
+        f"| {what:<38} | {wall:>8} | {row.own_cpu:8.2f} | {1000 * row.own_cpu / count:8.2f} |"
+        f" {row.api_cpu:8.1f} | {1000 * row.api_cpu / count:8.2f} | {row.peak_mb:7.0f} | {row.writes:7.0f} |"
+    )
 
 
 HEADER = """\
 | case                                   |  seconds |    CPU s | ms/object |  API CPU s | ms/object | peak MB |  writes |
 |---|---|---|---|---|---|---|---|"""
+COLD, AGAIN = "cold", "again, nothing changed"
 
 
 def cpu(pid: int) -> float:
@@ -72,13 +85,22 @@ def api_pid() -> int:
     raise SystemExit("no kube-apiserver runs here; use make bench-operator")
 
 
-def objects(count: int, namespaces: int, body: str) -> Iterator[str]:
-    """YAML of many objects, a chunk at a time."""
-    chunk = [
-        body.format(name=f"w{i:05}", namespace=f"bench-{i % namespaces}") for i in range(count)
-    ]
+@contextlib.contextmanager
+def filled(cluster: Cluster, count: int, body: str) -> Iterator[None]:
+    """So many objects in ten namespaces, which are gone afterwards."""
+    token = secrets.token_hex(3)
+    names = [f"bench-{token}-{number}" for number in range(10)]
+    for name in names:
+        cluster.create_namespace(name)
+    chunk = [body.format(name=f"w{i:05}", namespace=names[i % 10]) for i in range(count)]
     for start in range(0, count, 250):
-        yield "---\n".join(chunk[start : start + 250])
+        cluster.apply("---\n".join(chunk[start : start + 250]))
+    yield
+    # All at once: each alone would take as long as all.
+    for name in names:
+        cluster.delete_namespace(name)
+    for name in names:
+        cluster.delete_namespace(name, wait=True)
 
 
 WORKFLOW = """\
@@ -111,103 +133,75 @@ spec:
 """
 
 
-def written(cluster: Cluster, user: str, mark: int) -> int:
-    """Writes of a user since a mark, reviews aside."""
-    return sum(
-        request.is_write and request.resource not in ("selfsubjectaccessreviews", "leases")
-        for request in cluster.audit(user, since=mark)
-    )
+class Meter:
+    """What happened since it was made, seen from outside of the controller."""
+
+    def __init__(self, cluster: Cluster, user: str) -> None:
+        self._cluster, self._user = cluster, user
+        self._api, self._mark = api_pid(), cluster.audit_mark()
+        self._cpu, self._began = cpu(self._api), time.monotonic()
+
+    def read(self, pid: int, *, wall: float | None = None) -> Measured:
+        """The figures of a controller that was started when the meter was made."""
+        wall = time.monotonic() - self._began if wall is None else wall
+        own, api, memory = cpu(pid), cpu(self._api) - self._cpu, peak(pid)
+        writes = sum(
+            request.is_write and request.resource not in ("selfsubjectaccessreviews", "leases")
+            for request in self._cluster.audit(self._user, since=self._mark)
+        )
+        return Measured(wall, own, api, memory, writes)
 
 
-def ours(cluster: Cluster, count: int, runs: int) -> Iterator[Measured]:
-    """Cold once, then restarts with nothing changed."""
-    for text in objects(count, 10, WORKFLOW):
-        cluster.apply(text)
-    api, mark = api_pid(), cluster.audit_mark()
-    before, began = cpu(api), time.monotonic()
-    release = chart.install(
-        cluster, ROOT / "charts/flowgauge", path=[BIN], overrides={"log": {"format": "text"}}
-    )
-    container = release.containers[0]
-    container.wait_ready()
-    for run in range(runs + 1):
-        if run:
-            container.stop()
-            mark, before, began = cluster.audit_mark(), cpu(api), time.monotonic()
+def ours(cluster: Cluster, container: Container, count: int) -> Iterator[tuple[str, Measured]]:
+    """One round of the operator."""
+    with filled(cluster, count, WORKFLOW):
+        for case in (COLD, AGAIN):
+            meter = Meter(cluster, ACCOUNT)
             container.restart()
             container.wait_ready()
-        cluster.wait_for(
-            lambda: done(container.url("http", "/metrics"), count), 600, "every workflow's turn"
-        )
-        wall = time.monotonic() - began
-        pid = container.pid or 0
-        what = "restart, nothing changed" if run else "cold: three children, a status each"
-        yield Measured(
-            f"flowgauge, {what}",
-            count,
-            wall,
-            cpu(pid),
-            cpu(api) - before,
-            peak(pid),
-            written(cluster, ACCOUNT, mark),
-        )
-    container.stop()
+            url = container.url("http", "/metrics")
+            cluster.wait_for(lambda u=url: done(u, count), 600, "every workflow's turn")
+            yield case, meter.read(container.pid or 0)
+            container.stop()
 
 
 def done(url: str, count: int) -> bool:
     """Whether every workflow has had its turn and nothing waits."""
     values: dict[str, float] = {}
-    for line in fetch.text(url).splitlines():
-        if not line.startswith("#"):
-            name, _, value = line.rpartition(" ")
+    for text in fetch.text(url).splitlines():
+        if not text.startswith("#"):
+            name, _, value = text.rpartition(" ")
             values[name] = float(value)
     turns = values.get('flowgauge_reconcile_total{result="success"}', 0)
     waiting = values.get("flowgauge_queue_depth", 1) + values.get("flowgauge_queue_active", 1)
     return turns >= count and waiting == 0
 
 
-def sloth(cluster: Cluster, count: int, runs: int) -> Iterator[Measured]:
-    """The peer: its own CRD, its own defaults."""
-    for file in tools.crds("sloth").glob("*.yaml"):
-        cluster.apply(file.read_text())
-    cluster.kubectl(
-        "wait", "--for=condition=Established", "crd/prometheusservicelevels.sloth.slok.dev"
-    )
-    for text in objects(count, 10, SLOTH):
-        cluster.apply(text)
-    api = api_pid()
+def sloth(cluster: Cluster, count: int) -> Iterator[tuple[str, Measured]]:
+    """One round of the peer, with its own defaults."""
     command = [
         str(tools.path("sloth")),
         "kubernetes-controller",
         f"--kube-config={cluster.kubeconfig}",
         "--kube-local",
     ]
-    for run in range(runs + 1):
-        mark, before, began = cluster.audit_mark(), cpu(api), time.monotonic()
-        process = Process("sloth", command, log=cluster.logs / "sloth.log")
-        process.start()
-        try:
-            if run:
-                # It writes nothing now; this is the time that ours took at most.
-                time.sleep(15)
-            else:
-                cluster.wait_for(
-                    lambda: generated(cluster) >= count, 600, "Sloth's rules and statuses"
-                )
-            pid = process.pid or 0
-            what = "restart, nothing changed" if run else "cold: one rule and a status each"
-            wall = float("nan") if run else time.monotonic() - began
-            yield Measured(
-                f"sloth 0.16, {what}",
-                count,
-                wall,
-                cpu(pid),
-                cpu(api) - before,
-                peak(pid),
-                written(cluster, "admin", mark),
-            )
-        finally:
-            process.stop()
+    with filled(cluster, count, SLOTH):
+        for case in (COLD, AGAIN):
+            meter = Meter(cluster, "admin")
+            process = Process("sloth", command, log=cluster.logs / "sloth.log")
+            process.start()
+            try:
+                if case == COLD:
+                    cluster.wait_for(
+                        lambda: generated(cluster) >= count, 600, "Sloth's rules and statuses"
+                    )
+                    yield case, meter.read(process.pid or 0)
+                else:
+                    # Nothing shows when it is done, so its time says nothing; its CPU does.
+                    time.sleep(10)
+                    yield case, meter.read(process.pid or 0, wall=math.nan)
+            finally:
+                process.stop()
 
 
 def generated(cluster: Cluster) -> int:
@@ -222,26 +216,48 @@ def generated(cluster: Cluster) -> int:
     return text.split().count("true")
 
 
+def install(cluster: Cluster) -> Container:
+    """Our chart, its pod stopped."""
+    values = {"log": {"format": "text"}}
+    release = chart.install(cluster, ROOT / "charts/flowgauge", path=[BIN], overrides=values)
+    release.wait_ready()
+    release.stop()
+    return release.containers[0]
+
+
 def main() -> None:
-    """Print one table."""
+    """Print one table of medians, and the ratios to the peer."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=1000, help="workflows")
-    parser.add_argument("--restarts", type=int, default=3, help="restarts that are measured")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of each controller")
     parser.add_argument("--without-peer", action="store_true", help="leave Sloth out")
     arguments = parser.parse_args()
+    rows: dict[str, list[Measured]] = defaultdict(list)
     with Cluster(audit=True, say=print) as cluster:
-        cluster.apply((ROOT / "crds/flowgauge.dev_monitoredworkflows.yaml").read_text())
-        cluster.kubectl(
-            "wait", "--for=condition=Established", "crd/monitoredworkflows.flowgauge.dev"
-        )
-        for number in range(10):
-            cluster.create_namespace(f"bench-{number}")
-        print(HEADER, flush=True)
-        for measured in ours(cluster, arguments.count, arguments.restarts):
-            print(measured.line(), flush=True)
+        container = install(cluster)
         if not arguments.without_peer:
-            for measured in sloth(cluster, arguments.count, 1):
-                print(measured.line(), flush=True)
+            for file in tools.crds("sloth").glob("*.yaml"):
+                cluster.apply(file.read_text())
+            peer = "crd/prometheusservicelevels.sloth.slok.dev"
+            cluster.kubectl("wait", "--for=condition=Established", peer)
+        for number in range(arguments.rounds):
+            print(f"round {number + 1} of {arguments.rounds}", flush=True)
+            for case, row in ours(cluster, container, arguments.count):
+                rows[f"flowgauge, {case}"].append(row)
+            if not arguments.without_peer:
+                for case, row in sloth(cluster, arguments.count):
+                    rows[f"sloth 0.16, {case}"].append(row)
+    medians = {what: median(found) for what, found in rows.items()}
+    print(HEADER)
+    for what, row in medians.items():
+        print(line(what, arguments.count, row))
+    if not arguments.without_peer:
+        mine, theirs = medians[f"flowgauge, {COLD}"], medians[f"sloth 0.16, {COLD}"]
+        print(
+            f"cold, flowgauge / sloth: time {mine.wall / theirs.wall:.2f}, CPU {mine.own_cpu / theirs.own_cpu:.2f},"
+            f" memory {mine.peak_mb / theirs.peak_mb:.2f}, CPU of the API server a write"
+            f" {mine.api_cpu / mine.writes / (theirs.api_cpu / theirs.writes):.2f}"
+        )
 
 
 if __name__ == "__main__":
