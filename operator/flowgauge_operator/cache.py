@@ -91,10 +91,9 @@ class Cache:
     _by_owner: dict[Key, set[tuple[str, str, str]]] = field(default_factory=dict)
     _by_namespace: dict[str, set[Key]] = field(default_factory=dict)
 
-    def put_workflow(self, body: Mapping[str, Any]) -> tuple[Key, bool]:
+    def put_workflow(self, body: Mapping[str, Any]) -> bool:
         """Remember a workflow; tell whether its spec, identity or deletion is news."""
-        metadata = body["metadata"]
-        key = Key("workflow", metadata["namespace"], metadata["name"])
+        metadata, key = body["metadata"], key_of(body)
         known = self.workflows.get(key)
         entry = Entry(
             metadata["uid"],
@@ -105,8 +104,8 @@ class Cache:
         self.workflows[key] = entry
         self._by_namespace.setdefault(key.namespace, set()).add(key)
         if known is None or known.uid != entry.uid or known.is_deleting != entry.is_deleting:
-            return key, True
-        return key, known.body["metadata"].get("generation") != metadata.get("generation")
+            return True
+        return bool(known.body["metadata"].get("generation") != metadata.get("generation"))
 
     def drop_workflow(self, key: Key) -> None:
         """Forget a workflow; its children go when the garbage collector reports them."""
@@ -168,6 +167,12 @@ def _discard(index: dict[Any, set[Any]], key: Any, member: Any) -> None:
     # Names come and go for as long as we live; an empty set for each would be a leak.
     if not members:
         del index[key]
+
+
+def key_of(body: Mapping[str, Any]) -> Key:
+    """The key of a workflow."""
+    metadata = body["metadata"]
+    return Key("workflow", metadata["namespace"], metadata["name"])
 
 
 def child_of(kind: Kind, body: Mapping[str, Any], digest: str | None = None) -> Child:

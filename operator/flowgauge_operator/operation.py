@@ -164,6 +164,8 @@ class Operation:
             async for child in self._children(kind, namespace, whole=not before):
                 listed.add(child.identity)
                 known = self._cache.children.get(child.identity)
+                if (known.version if known else None) != before.get(child.identity):
+                    continue  # an event was faster, and knows better
                 if known is None or known.version != child.version:
                     self._cache.put_child(child)
                     if before:
@@ -187,6 +189,7 @@ class Operation:
 
     def _purge(self, child: cache.Child) -> None:
         self._telemetry.ghosts.inc()
+        self._shell.seen.forget(child.kind, child.uid)
         self._cache.drop_child(child.identity)
         self._queue.add(self._cache.owner_of(child), Lane.SLOW, force=True)
 
@@ -195,13 +198,16 @@ class Operation:
         listed = set()
         for namespace in self._scopes():
             async for body in self._cluster.list(kinds.WORKFLOW, namespace, metadata_only=False):
-                key, is_news = self._cache.put_workflow(body)
-                listed.add(key)
-                if is_news:
-                    self._queue.add(key, Lane.SLOW if not before else Lane.FAST)
+                listed.add(key := cache.key_of(body))
+                known = self._cache.workflows.get(key)
+                if (known.version if known else None) != before.get(key):
+                    continue  # an event was faster, and knows better
+                if self._cache.put_workflow(body):
+                    self._queue.add(key, Lane.FAST if before else Lane.SLOW)
         for key in before.keys() - listed:
             if (entry := self._cache.workflows.get(key)) and entry.version == before[key]:
                 self._telemetry.ghosts.inc()
+                self._shell.seen.forget(kinds.WORKFLOW, entry.uid)
                 self._forget(key)
 
     def _on_discovery(self, found: Discovery) -> None:
@@ -229,15 +235,12 @@ class Operation:
             self._on_child(kind, event_type, body)
 
     def _on_workflow(self, event_type: str | None, body: Mapping[str, Any]) -> None:
+        key = cache.key_of(body)
         if event_type == "DELETED":
-            metadata = body["metadata"]
-            key = Key("workflow", metadata["namespace"], metadata["name"])
             known = self._cache.workflows.get(key)
-            if known is not None and known.uid == metadata["uid"]:
+            if known is not None and known.uid == body["metadata"]["uid"]:
                 self._forget(key)
-            return
-        key, is_news = self._cache.put_workflow(body)
-        if is_news:
+        elif self._cache.put_workflow(body):
             self._queue.add(key)
 
     def _forget(self, key: Key) -> None:

@@ -107,13 +107,6 @@ class WorkQueue(Generic[K]):
         heapq.heappush(self._timers, (due, next(self._numbers), key))
         self._changed.set()
 
-    def forget(self, key: K) -> None:
-        """Drop the key with its failures and plans; a turn that runs is not interrupted."""
-        self._waiting.pop(key, None)
-        self._dirty.pop(key, None)
-        self._later.pop(key, None)
-        self._failures.pop(key, None)
-
     def stop(self) -> None:
         """Let `run` end after the turns that run now."""
         self._is_stopped = True
@@ -140,11 +133,6 @@ class WorkQueue(Generic[K]):
     def has_turn(self, key: K) -> bool:
         """Tell whether the key has its turn now."""
         return key in self._active
-
-    @property
-    def is_idle(self) -> bool:
-        """Tell whether no key waits or has its turn; delayed keys do not count."""
-        return not self._waiting and not self._active
 
     def failures(self, key: K) -> int:
         """Return how often the key has failed in a row."""
