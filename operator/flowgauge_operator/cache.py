@@ -82,12 +82,15 @@ class Expectation:
 
 @dataclass(slots=True)
 class Cache:
-    """Workflows, their children, and what was last rendered for them."""
+    """Workflows, their children, and what was last rendered for them.
+
+    `shared_errors` has, by namespace, reason and message of why the shared monitor does not stand.
+    """
 
     workflows: dict[Key, Entry] = field(default_factory=dict)
     children: dict[tuple[str, str, str], Child] = field(default_factory=dict)
     expected: dict[Key, Expectation] = field(default_factory=dict)
-    shared_errors: dict[str, str] = field(default_factory=dict)
+    shared_errors: dict[str, tuple[str, str]] = field(default_factory=dict)
     _by_owner: dict[Key, set[tuple[str, str, str]]] = field(default_factory=dict)
     _by_namespace: dict[str, set[Key]] = field(default_factory=dict)
 

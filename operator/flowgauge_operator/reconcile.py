@@ -110,8 +110,7 @@ class Reconciler:
         """
         if key.sort == "namespace":
             await self._inspect(key)
-            await self._reconcile_shared(key)
-            return None
+            return await self._reconcile_shared(key)
         entry = self._cache.workflows.get(key)
         # Children are deleted with their owner, and the news of theirs may come before the news of its own: without
         # looking, they would be made again for an owner that is gone.
@@ -196,7 +195,7 @@ class Reconciler:
         if before is not None and before.generation != generation:
             expected.since = self.looks
         if rendered.shares_monitor and (shared := self._cache.shared_errors.get(key.namespace)):
-            failed[f"ServiceMonitor {names.SHARED_MONITOR}"] = ("ApplyFailed", shared)
+            failed[f"ServiceMonitor {names.SHARED_MONITOR}"] = shared
         resources = [_resource(child, failed) for child in desired]
         if rendered.shares_monitor:
             shared_name = f"ServiceMonitor {names.SHARED_MONITOR}"
@@ -330,24 +329,26 @@ class Reconciler:
             if not _is_terminating(error):
                 logger.warning("Cannot post an Event about %s: %s", ref, error)
 
-    async def _reconcile_shared(self, key: Key) -> None:
+    async def _reconcile_shared(self, key: Key) -> float | None:
         """The ServiceMonitor that the workflows of a namespace share, as long as one of them needs it."""
         wanted = self._cache.shares_monitor(key.namespace)
         if wanted is None:
-            return
+            return None
         desired = []
         if wanted and self.capabilities.has(SERVICE_MONITOR.kind):
             monitor = scrape.shared_monitor(key.namespace, dict(self._options.monitor_labels))
             desired.append(hashed(monitor, self._options.keys))
         failed, failure = await self._act(key, desired, "")
-        message = "; ".join(text for _, text in failed.values())
-        if message != self._cache.shared_errors.pop(key.namespace, ""):
+        error = next(iter(failed.values()), None)
+        if error != self._cache.shared_errors.pop(key.namespace, None):
             for other in self._cache.in_namespace(key.namespace):
                 self._again(other)
-        if message:
-            self._cache.shared_errors[key.namespace] = message
+        if error is not None:
+            self._cache.shared_errors[key.namespace] = error
         if failure is not None and not _is_terminating(failure):
             raise failure
+        # As with a workflow's own: nobody tells us when a stranger's object goes away.
+        return _CONFLICT_SECONDS if failed and failure is None else None
 
 
 def _identity(step: plan.Step) -> tuple[str, str, str]:

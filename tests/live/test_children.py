@@ -11,6 +11,8 @@ from flowgauge_operator import cli
 
 pytestmark = pytest.mark.cluster
 
+# The garbage collector of Kubernetes looks for new kinds, such as ours, every 30 s.
+GC_SECONDS = 60
 CHILDREN = (
     ("service", "orders-metrics"),
     ("prometheusrule", "orders-rules"),
@@ -107,7 +109,9 @@ def test_deleting_the_workflow_removes_every_child(operator, namespace):
 
     for kind, name in (*CHILDREN, ("servicemonitor", "flowgauge-shared")):
         operator.wait(
-            lambda k=kind, n=name: operator.get(k, n, namespace) is None, f"{kind} {name} to go"
+            lambda k=kind, n=name: operator.get(k, n, namespace) is None,
+            f"{kind} {name} to go",
+            GC_SECONDS,
         )
 
 
@@ -118,7 +122,9 @@ def test_the_shared_monitor_lives_as_long_as_one_workflow_needs_it(operator, nam
 
     operator.cluster.kubectl("delete", "mwf", "a", f"--namespace={namespace}")
     operator.wait(
-        lambda: operator.get("service", "a-metrics", namespace) is None, "a's service to go"
+        lambda: operator.get("service", "a-metrics", namespace) is None,
+        "a's service to go",
+        GC_SECONDS,
     )
 
     assert operator.get("servicemonitor", "flowgauge-shared", namespace)
@@ -143,6 +149,30 @@ def test_an_object_of_somebody_else_is_not_overwritten(operator, namespace):
 
     operator.cluster.kubectl("delete", "configmap", "orders-dashboard", f"--namespace={namespace}")
     operator.wait_condition("Provisioned", "True", namespace, timeout=60)
+
+
+def test_a_shared_monitor_of_somebody_else_is_not_overwritten(operator, namespace):
+    theirs = {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "ServiceMonitor",
+        "metadata": {"name": "flowgauge-shared", "namespace": namespace},
+        "spec": {"selector": {}, "endpoints": [{"port": "theirs"}]},
+    }
+    operator.cluster.apply([theirs])
+
+    apply(operator, namespace)
+
+    provisioned = operator.wait_condition("Provisioned", "False", namespace)
+    assert provisioned["reason"] == "Conflict"
+    assert "flowgauge-shared exists and is not ours" in provisioned["message"]
+    found = operator.get("servicemonitor", "flowgauge-shared", namespace)
+    assert found["spec"]["endpoints"] == [{"port": "theirs"}]
+
+    monitor = "servicemonitor/flowgauge-shared"
+    operator.cluster.kubectl("delete", monitor, f"--namespace={namespace}")
+    operator.wait_condition("Provisioned", "True", namespace, timeout=60)
+    found = operator.get("servicemonitor", "flowgauge-shared", namespace)
+    assert found["spec"]["endpoints"][0]["port"] == "metrics"
 
 
 def test_one_broken_workflow_among_ten_delays_none_of_the_others(operator, namespace):

@@ -207,7 +207,7 @@ def test_deleting_the_workflow_takes_everything_along(orders):
         orders.operator.wait(
             lambda k=kind, n=name: orders.operator.get(k, n, orders.namespace) is None,
             f"{name} to go",
-            30,
+            60,
         )
 
     def unloaded():
