@@ -138,11 +138,18 @@ class Operation:
                 found = await discover(self._cluster, WATCHED, self._settings.namespaces)
                 self._set_capabilities(found)
                 await self._list_all(found)
+                self._check_shared()
             except errors.ApiError as error:
                 logger.warning("Cannot list at start: %s; trying again.", error)
                 await _pause(stop, 3)
             else:
                 return
+
+    def _check_shared(self) -> None:
+        """Look whether what namespaces share is still needed: its last workflow may have gone while we were down."""
+        for child in self._cache.children.values():
+            if not child.workflow:
+                self._queue.add(self._cache.owner_of(child), Lane.SLOW)
 
     async def _list_all(self, found: Discovery) -> None:
         for kind in (*CHILDREN, kinds.WORKFLOW):

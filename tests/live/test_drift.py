@@ -203,3 +203,22 @@ def test_what_changed_while_the_operator_was_down_is_repaired_at_start(operator,
         lambda: operator.get("prometheusrule", "orders-rules", workflow)["spec"].get("groups"),
         "the rules to come back",
     )
+
+
+def test_a_shared_monitor_that_nobody_needs_any_more_goes_at_the_start(operator, namespace):
+    operator.cluster.apply([operator.workflow(namespace)])
+    operator.wait_condition("Ready", "True", namespace)
+    operator.wait(
+        lambda: operator.get("servicemonitor", "flowgauge-shared", namespace), "the monitor"
+    )
+    container = operator.release.containers[0]
+    container.stop()
+    operator.cluster.kubectl("delete", "mwf", "orders", f"--namespace={namespace}")
+
+    container.restart()
+    container.wait_ready()
+
+    operator.wait(
+        lambda: operator.get("servicemonitor", "flowgauge-shared", namespace) is None,
+        "the monitor to go",
+    )
