@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
-from flowgauge import forks
+from flowgauge import forks, guard
 from flowgauge.bins import GRID, Bounds
-from flowgauge.cell import Cell, Snapshot
+from flowgauge.cell import OTHER, Cell, Snapshot
 
 Scope = Literal["run", "step"]
+
+# Label sets of one scope that a process tells apart; later ones share `OTHER`. A name that is made of data would else
+# fill the memory of the program, and 500 of each are 30,000 samples, below the operator's limit of a scrape.
+LIMIT: Final = 500
 
 
 class Key(NamedTuple):
@@ -22,8 +26,18 @@ class Key(NamedTuple):
     trigger: str = ""
     kind: str = ""
 
+    def others(self) -> Key:
+        """The label set that stands for all that are too many."""
+        return Key(
+            self.scope,
+            OTHER,
+            step=self.step and OTHER,
+            trigger=self.trigger and OTHER,
+            kind=self.kind and OTHER,
+        )
 
-_cells: dict[Key, Cell] = {}
+
+_cells: dict[Scope, dict[Key, Cell]] = {"run": {}, "step": {}}
 # Ends that could not be counted when they came, for want of stack or memory: (cell, token, outcome, error).
 # Without them a call would seem to be in progress for ever. Counted before the next scrape.
 late: deque[tuple[Cell, int, int, str]] = deque(maxlen=1000)
@@ -31,11 +45,19 @@ _bounds: dict[Scope, Bounds] = {"run": GRID, "step": GRID}
 
 
 def cell(key: Key) -> Cell:
-    """The cell of this label set; the same one for every caller."""
-    found = _cells.get(key)
+    """The cell of this label set, or of all others where there are too many; the same one for every caller."""
+    known = _cells[key.scope]
+    found = known.get(key)
     if found is None:
+        if len(known) >= LIMIT:
+            guard.warn(
+                f"too many {key.scope}s",
+                f"more than {LIMIT} {key.scope}s of different names; {key.workflow!r} and others count as {OTHER!r}."
+                " Names are label values: take them from a small set, never from data",
+            )
+            key = key.others()
         # No lock: `setdefault` is atomic, and a lock here could be copied locked into a forked child.
-        found = _cells.setdefault(key, Cell(_bounds[key.scope]))
+        found = known.get(key) or known.setdefault(key, Cell(_bounds[key.scope]))
     return found
 
 
@@ -55,15 +77,14 @@ def snapshots(scope: Scope) -> list[tuple[Key, Snapshot]]:
         while True:
             ended, token, outcome, error = late.popleft()
             ended.finish(token, outcome, error)
-    return [(key, found.snapshot()) for key, found in list(_cells.items()) if key.scope == scope]
+    return [(key, found.snapshot()) for key, found in list(_cells[scope].items())]
 
 
 def rebind(scope: Scope, bounds: Bounds) -> None:
     """Count durations of this scope in `bounds` (seconds). One thread at a time."""
     _bounds[scope] = bounds
-    for key, found in list(_cells.items()):
-        if key.scope == scope:
-            found.rebind(bounds)
+    for found in list(_cells[scope].values()):
+        found.rebind(bounds)
 
 
 def text(value: object) -> str:
@@ -73,8 +94,9 @@ def text(value: object) -> str:
 
 
 def _reset() -> None:
-    for found in _cells.values():
-        found.reset()
+    for known in _cells.values():
+        for found in known.values():
+            found.reset()
 
 
 forks.on_fork(_reset)

@@ -13,6 +13,15 @@ _reported: dict[str, float] = {}
 
 def report(place: str, error: Exception) -> None:
     """Log the error of a measurement, unless `place` had one in the last minute. Never raises."""
+    _log(place, f"measuring failed at {place}; the workflow goes on without it", error)
+
+
+def warn(place: str, text: str) -> None:
+    """Log what the user should mend, at most once a minute for each place. Never raises."""
+    _log(place, text, None)
+
+
+def _log(place: str, text: str, error: Exception | None) -> None:
     try:
         now = monotonic()
         if now - _reported.get(place, -QUIET_SECONDS) < QUIET_SECONDS:
@@ -20,8 +29,10 @@ def report(place: str, error: Exception) -> None:
         _reported[place] = now
         import logging  # noqa: PLC0415 - only a fault pays for it
 
-        logging.getLogger("flowgauge").error(
-            "measuring failed at %s; the workflow goes on without it", place, exc_info=error
-        )
+        log = logging.getLogger("flowgauge")
+        if error is None:
+            log.warning(text)
+        else:
+            log.error(text, exc_info=error)
     except Exception:
         return

@@ -133,7 +133,9 @@ class StepProbe(Probe):
         return self._cells.get(workflow) or self._bind(workflow)
 
     def _bind(self, workflow: str) -> Cell:
-        return self._cells.setdefault(workflow, cells.step_cell(workflow, self._name))
+        found = cells.step_cell(workflow, self._name)
+        # Workflows beyond the limit share a cell, and must not fill this dictionary instead.
+        return self._cells.setdefault(workflow, found) if len(self._cells) < cells.LIMIT else found
 
 
 def _outcome(error: BaseException) -> int:
