@@ -38,8 +38,9 @@ WATCHED = (
     *(Watched(kind, names.MANAGED_SELECTOR, READ + WRITE, metadata_only=True) for kind in CHILDREN),
 )
 _OPTIONAL = {kinds.SERVICE_MONITOR, kinds.POD_MONITOR, kinds.PROMETHEUS_RULE}
-# While a workflow is on its way to Ready somebody is waiting for it.
+# After a change somebody waits for the workflow to be Ready. One that does not get there must not cost this for ever.
 _IMPATIENT_SECONDS = 5.0
+_HURRY_SECONDS = 120.0
 # kopf lists its kinds one after the other; one look at all of them is enough.
 _SETTLE_SECONDS = 1.0
 
@@ -74,6 +75,7 @@ class Operation:
         self._cache = Cache()
         self._queue: WorkQueue[Key] = WorkQueue(on_failure=self._failed)
         self._listed: set[Kind] = set()
+        self._hurry_until = 0.0
         self._reconciler = Reconciler(
             cluster,
             self._cache,
@@ -210,7 +212,7 @@ class Operation:
                 if (known.version if known else None) != before.get(key):
                     continue  # an event was faster, and knows better
                 if self._cache.put_workflow(body):
-                    self._queue.add(key, Lane.FAST if before else Lane.SLOW)
+                    self._start(key, Lane.FAST if before else Lane.SLOW)
         for key in before.keys() - listed:
             if (entry := self._cache.workflows.get(key)) and entry.version == before[key]:
                 self._telemetry.ghosts.inc()
@@ -248,7 +250,11 @@ class Operation:
             if known is not None and known.uid == body["metadata"]["uid"]:
                 self._forget(key)
         elif self._cache.put_workflow(body):
-            self._queue.add(key)
+            self._start(key, Lane.FAST)
+
+    def _start(self, key: Key, lane: Lane) -> None:
+        self._hurry_until = time.monotonic() + _HURRY_SECONDS
+        self._queue.add(key, lane)
 
     def _forget(self, key: Key) -> None:
         self._cache.drop_workflow(key)
@@ -323,25 +329,22 @@ class Operation:
             token_file=self._settings.prometheus_bearer_token_file,
             ca_file=self._settings.prometheus_ca_file,
         )
+        # Short steps, so that a change in the middle of a long pause is not kept waiting.
+        step, looked = min(1.0, self._settings.verify_interval / 2), time.monotonic()
         async with prometheus:
-            while not await _pause(stop, self._patience()):
-                await self._look(prometheus)
+            while not await _pause(stop, step):
+                if time.monotonic() - looked >= self._patience():
+                    await self._look(prometheus)
+                    looked = time.monotonic()
 
     def _patience(self) -> float:
-        """Seconds until the next look: short while a workflow is on its way."""
+        """Seconds until the next look: short while a workflow that was just changed is on its way."""
         interval = self._settings.verify_interval
-        states = (
-            next(
-                (c["status"] for c in entry.status.get("conditions") or [] if c["type"] == "Ready"),
-                "",
-            )
-            for entry in self._cache.workflows.values()
-        )
-        return (
-            interval
-            if all(state == "True" for state in states)
-            else min(interval, _IMPATIENT_SECONDS)
-        )
+        if time.monotonic() > self._hurry_until or all(
+            _is_ready(entry) for entry in self._cache.workflows.values()
+        ):
+            return interval
+        return min(interval, _IMPATIENT_SECONDS)
 
     async def _look(self, prometheus: Prometheus) -> None:
         expected = [expectation.rendered for expectation in self._cache.expected.values()]
@@ -358,6 +361,11 @@ class Operation:
                 self._queue.add(key, Lane.SLOW)
             if number % 100 == 99:
                 await asyncio.sleep(0)
+
+
+def _is_ready(entry: cache.Entry) -> bool:
+    conditions = entry.status.get("conditions") or []
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> bool:

@@ -109,3 +109,21 @@ def test_a_child_that_is_gone_without_an_event_is_missed(during):
 
     assert children == []
     assert sum(depth.values()) == 1
+
+
+def test_it_looks_often_after_a_change_until_everything_is_ready(during):
+    async def scenario(operation, _cluster):
+        changed = operation._patience()
+        ready = {"conditions": [{"type": "Ready", "status": "True"}]}
+        operation._on_workflow("MODIFIED", workflow("2") | {"status": ready})
+        return changed, operation._patience()
+
+    assert during(scenario) == (5.0, 30.0)
+
+
+def test_one_that_never_gets_ready_does_not_make_it_look_often_for_ever(during):
+    async def scenario(operation, _cluster):
+        operation._hurry_until -= 121
+        return operation._patience()
+
+    assert during(scenario) == 30.0
