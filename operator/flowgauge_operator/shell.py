@@ -129,12 +129,12 @@ class Shell:
             await _pause(stop, delay)
 
     async def _look(self) -> bool:
-        """Look which kinds there are; return whether anything can be watched."""
+        """Look which kinds there are; return whether anything can be watched now."""
         try:
             found = await discover(self._cluster, self._wanted, self._namespaces)
         except errors.ApiError as error:
             logger.warning("Cannot ask which kinds exist: %s", error)
-            return bool(self.discovery and self.discovery.present)
+            return False  # an outage; to wait is better than to fail at it until the process ends
         if found != self.discovery:
             self._log(found)
             self.discovery = found

@@ -400,6 +400,29 @@ def test_a_cluster_that_cannot_be_asked_is_asked_again():
     assert lived(scenario) == []
 
 
+def test_a_long_outage_is_one_failure(monkeypatch):
+    monkeypatch.setattr("random.uniform", lambda _low, _high: 0.01)
+
+    async def scenario(world):
+        begun = []
+
+        async def operate(*arguments):
+            begun.append(arguments)
+            if len(begun) > 1:
+                await arguments[-1].wait()
+                return
+            # Ten looks of three attempts each: at each of them kopf would fail, and after five the process would end.
+            world.api.fail("GET", "/apis/flowgauge.dev/v1alpha1", 503, times=30)
+            raise OSError("the API server went away")
+
+        monkeypatch.setattr(watch, "operate", operate)
+        world.start()
+        await until(lambda: len(begun) == 2, 30)
+        return sum(fault.left for fault in world.api.faults), len(world.restarts)
+
+    assert lived(scenario) == (0, 1)
+
+
 def test_a_token_that_expires_is_read_again(tmp_path):
     path = tmp_path / "token"
     path.write_text("old")
