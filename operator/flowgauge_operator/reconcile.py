@@ -140,7 +140,8 @@ class Reconciler:
         for child in self._cache.unverified(key):
             try:
                 body = await self._cluster.get(child.ref)
-            except errors.NotFound:
+            except (errors.NotFound, errors.Forbidden):
+                # What may not be read counts as unknown: the apply that follows fails, and the status tells why.
                 self._cache.drop_child(child.identity)
             else:
                 self._cache.put_child(self.child_of(child.kind, body))

@@ -23,6 +23,7 @@ class MemoryCluster:
     def __init__(self):
         self.calls, self.statuses, self.has_workflow = [], [], True
         self.refusal, self.meanwhile, self.stored = None, lambda: None, {}
+        self.unreadable = ""
 
     async def apply(self, manifest, *, only_new=False):
         if self.refusal:
@@ -49,6 +50,8 @@ class MemoryCluster:
         return True
 
     async def get(self, ref, *, metadata_only=False):
+        if ref.kind.kind == self.unreadable:
+            raise errors.Forbidden(403, "Forbidden", "may not get")
         self.calls.append(("get", ref.kind.kind))
         if ref.kind.kind == "MonitoredWorkflow" and self.has_workflow:
             return {"metadata": {"uid": "u1"}}
@@ -231,6 +234,24 @@ def test_a_child_that_is_gone_when_it_is_looked_at_is_made_again(turn):
     turn.run()
 
     assert turn.cluster.calls == [("get", "PrometheusRule"), ("apply", "PrometheusRule")]
+
+
+def test_a_child_that_may_not_be_read_is_told_and_stops_no_other(turn):
+    turn.run()
+    written(turn, "ConfigMap", "7")
+    written(turn, "PrometheusRule", "8", spec={"groups": []})
+    turn.cluster.unreadable = "ConfigMap"
+    turn.cluster.calls.clear()
+
+    with pytest.raises(errors.Forbidden):
+        turn.run()
+
+    told = {c["type"]: c for c in turn.cluster.statuses[-1]["conditions"]}
+    assert told["Provisioned"]["reason"] == "Forbidden"
+    assert (
+        "ConfigMap orders-dashboard: 403 Forbidden: may not get" in told["Provisioned"]["message"]
+    )
+    assert ("apply", "PrometheusRule") in turn.cluster.calls
 
 
 def test_what_is_written_during_our_own_apply_is_looked_at_in_another_turn(turn):
