@@ -25,7 +25,8 @@ class Block:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._probe.leave(self._mark, error)
+        mark, self._mark = self._mark, None
+        self._probe.leave(mark, error)
 
 
 def run(name: str, *, trigger: str = "manual", kind: str = "") -> Block:

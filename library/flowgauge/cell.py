@@ -1,45 +1,75 @@
 """The numbers of one label set: start, finish, snapshot. Knows no metric name, no label, no unit but seconds.
 
-Two rules keep forked children, signal handlers and finalizers from waiting for ever:
+A cell writes to a run of slots by the rule of `slots`: compute first, then write in one straight line. The
+wrappers of decorated functions contain the same lines as `start` and `finish`, because a call costs more than
+all of them.
 
-1. Nothing is called while a cell's lock is held. A call is where the interpreter switches threads and
-   runs signal handlers. Nor is anything made there that the garbage collector counts, for it may run
-   a finalizer, which may finish a measurement of the same cell. So copies go into lists made before.
-2. A child that was forked calls `reset` (see `forks`): a new lock, and none of the parent's numbers.
+Whoever finishes a call names the run of slots in which it began. It is another one if the process was forked
+meanwhile, and then the call is the parent's and counts nothing; or if `rebind` came between.
 """
 
 from __future__ import annotations
 
 import itertools
 from bisect import bisect_left
-from threading import Lock
-from time import perf_counter, time
+from collections.abc import Callable
+from time import perf_counter
 from typing import Final, NamedTuple
 
-from flowgauge.bins import GOOD, OUTCOMES, Bins, Bounds, fold
+from flowgauge import slots
+from flowgauge.bins import GOOD, OUTCOMES, Bins, Bounds
+from flowgauge.slots import Description, Values
 
 # Types of errors that one cell tells apart; later ones share `OTHER`, so that totals stay right.
 ERROR_LIMIT: Final = 32
 OTHER: Final = "other"
 
+# The run of slots: calls started, retries, how often the cell was reset, when a call last ended by outcome
+# (`perf_counter`), sums by outcome (seconds), when calls in progress began (`perf_counter`, 0 for a free slot), errors
+# by type, and counts as in `Bins`.
+STARTED: Final = 0
+RETRIED: Final = 1
+RESETS: Final = 2
+LAST: Final = 3
+SUMS: Final = LAST + len(OUTCOMES)
+BEGUN: Final = SUMS + len(OUTCOMES)
+# A call takes the next of these in turn if it is free, so that the oldest call is never pushed out by newer ones.
+TRACKED: Final = 32
+ERRORS: Final = BEGUN + TRACKED
+COUNTS: Final = ERRORS + ERROR_LIMIT + 1
+
 _ALL: Final = slice(None)
+
+# A call in progress: the run of slots in which it began, its slot of BEGUN, and when it began.
+Started = tuple[Values, int, float]
+# Labels that lead from a measurement to its trace; empty without a trace.
+Tracer = Callable[[], tuple[tuple[str, str], ...]]
+
+
+class Mark(NamedTuple):
+    """A measurement that has a trace: seconds, when (`perf_counter`), and the labels that lead to the trace."""
+
+    seconds: float
+    moment: float
+    labels: tuple[tuple[str, str], ...]
 
 
 class Snapshot(NamedTuple):  # a dataclass would import `inspect` into every program
-    """The numbers of one instant. Durations in seconds, `oldest` on the clock of `perf_counter`.
+    """The numbers of one instant: durations in seconds, moments on the clock of `perf_counter`, 0 for never.
 
-    `oldest` is the start of the oldest call in progress, None without one. `last_success` and
-    `last_finish` are Unix times, 0 if there was none.
+    `oldest` is when the oldest call in progress began. `marks` are the newest measurements with a trace, by
+    index of their bin.
     """
 
     started: int
     active: int
-    oldest: float | None
+    oldest: float
     retried: int
     bins: Bins
     errors: dict[str, int]
     last_success: float
     last_finish: float
+    marks: dict[int, Mark]
 
     def finished(self, outcome: int) -> int:
         """How many calls ended this way."""
@@ -50,137 +80,205 @@ class Cell:
     """Counts calls. Safe for threads, forks, signal handlers and finalizers."""
 
     __slots__ = (
-        "_bins",
+        "_description",
         "_errors",
-        "_first",
-        "_last",
-        "_lock",
-        "_next_slot",
-        "_past",
-        "_retried",
-        "_serial",
-        "_slots",
-        "_starts",
+        "_marks",
+        "_next",
+        "_pending",
+        "_resets",
+        "_tracer",
+        "bounds",
+        "fast",
+        "tick",
+        "values",
     )
 
-    def __init__(self, bounds: Bounds) -> None:
-        # Serials go on in a forked child, so that a token of the parent is never taken for one of the child's.
-        self._serial = 0
+    def __init__(self, bounds: Bounds, description: Description = ()) -> None:
+        self._description = description
+        self._tracer: Tracer | None = None
+        self._resets = -1.0
+        self.tick = itertools.cycle(range(BEGUN, BEGUN + TRACKED)).__next__
         self._clear(bounds)
 
     def _clear(self, bounds: Bounds) -> None:
-        self._lock = Lock()
-        self._first = self._serial
-        self._starts: dict[int, float] = {}
-        self._retried = 0
-        self._bins = Bins(bounds)
-        self._past: tuple[Bins, ...] = ()
-        self._slots: dict[str, int] = {}
-        self._next_slot = itertools.count()
-        self._errors = [0] * (ERROR_LIMIT + 1)
-        self._last = [0.0] * len(OUTCOMES)
+        self._resets += 1.0
+        # The slot of each type of error.
+        self._errors: dict[str, int] = {}
+        self._next = itertools.count(ERRORS)
+        self._marks: dict[int, Mark] = {}
+        # The run of slots that `rebind` is emptying.
+        self._pending: tuple[Values, Bounds] | None = None
+        self.bounds = bounds
+        self.values = self._allocate(bounds)
+        # The run of slots that a wrapper may write to by itself; None if every end has to go through `finish`.
+        self.fast: Values | None = None if self._tracer else self.values
 
-    def start(self) -> int:
-        """Count a call that begins; the token belongs to `finish`."""
-        now = perf_counter()
-        with self._lock:
-            token = self._serial
-            self._serial = token + 1
-            self._starts[token] = now
-        return token
+    def _allocate(self, bounds: Bounds) -> Values:
+        size = COUNTS + len(OUTCOMES) * (len(bounds) + 1)
+        values = slots.allocate(("calls", *self._description, bounds), size)
+        values[RESETS] = self._resets
+        return values
 
-    def finish(self, token: int, outcome: int = GOOD, error: str = "") -> None:
-        """Count the end of the call that `token` began; `error` is the type of what was raised.
+    def start(self) -> Started:
+        """Count a call that begins; what it returns belongs to `finish`."""
+        slot = self.tick()
+        begun = perf_counter()
+        values = self.values
+        values[STARTED] += 1.0
+        if not values[slot]:
+            values[slot] = begun
+        return values, slot, begun
 
-        A token that is unknown counts nothing: the call ended already, or began before a fork and is
-        the parent's.
-        """
-        now = perf_counter()
-        begun = self._starts.get(token)
-        if begun is None:
-            return
-        wall = time()
-        elapsed = now - begun
-        slot = self._slot(error) if error else -1
+    def finish(self, started: Started, outcome: int = GOOD, error: str = "") -> None:
+        """Count the end of the call; `error` is the type of what was raised."""
+        self.end(started, perf_counter(), outcome, error)
+
+    def end(self, started: Started, now: float, outcome: int = GOOD, error: str = "") -> None:
+        """Count the end of the call at `now`, on the clock of `perf_counter`."""
+        values, slot, begun = started
+        if values[RESETS] != self.values[RESETS]:
+            return  # the call is the parent's
+        self.count(now - begun, now, outcome, error)
+        values = self.values
+        if values[slot] == begun:
+            values[slot] = 0.0
+
+    def count(self, elapsed: float, now: float, outcome: int = GOOD, error: str = "") -> None:
+        """Count an end whose start was counted: after `elapsed` seconds, at `now`."""
+        wrong = self._error(error) if error else ERRORS
+        failed = 1.0 if error else 0.0
         while True:
-            bins = self._bins
-            i = outcome * bins.width + bisect_left(bins.bounds, elapsed)
-            with self._lock:
-                if bins is self._bins:  # else `rebind` came between
-                    bins.counts[i] += 1
-                    bins.sums[outcome] += elapsed
-                    self._last[outcome] = wall
-                    if slot >= 0:
-                        self._errors[slot] += 1
-                    del self._starts[token]
-                    return
+            bounds, values = self.bounds, self.values
+            inner = bisect_left(bounds, elapsed)
+            i = COUNTS + outcome * (len(bounds) + 1) + inner
+            if values is self.values:  # else `rebind` came between
+                values[i] += 1.0
+                values[SUMS + outcome] += elapsed
+                if now > values[LAST + outcome]:
+                    values[LAST + outcome] = now
+                values[wrong] += failed
+                break
+        if self._tracer is not None:
+            labels = self._tracer()
+            if labels:
+                self._marks[inner] = Mark(elapsed, now, labels)
+
+    def begin(self, amount: float = 1.0) -> None:
+        """Count starts whose ends are told by `count`."""
+        self.values[STARTED] += amount
 
     def retry(self) -> None:
         """Count an attempt after the first."""
-        with self._lock:
-            self._retried += 1
+        self.values[RETRIED] += 1.0
+
+    def trace(self, tracer: Tracer | None) -> None:
+        """Keep the newest measurement of each bin that `tracer` has labels for; None keeps none."""
+        self._tracer = tracer
+        self.fast = self.values if tracer is None else None
 
     def rebind(self, bounds: Bounds) -> None:
         """Count in `bounds` (seconds) from now on, and move what was counted. One thread at a time."""
-        fresh, old = Bins(bounds), self._bins
-        past = (*self._past, old)
-        with self._lock:
-            self._past = past
-            self._bins = fresh
-        # Nobody writes to `old` any more; until it is folded, snapshots fold it themselves.
-        folded = (fold(past, bounds),)
-        with self._lock:
-            self._past = folded
+        fresh = self._allocate(bounds)
+        fast = fresh if self._tracer is None else None
+        old, pending = self.values, (self.values, self.bounds)
+        self._pending = pending
+        self._marks = {}
+        self.bounds = bounds
+        self.values = fresh
+        self.fast = fast
+        # Nobody but late starts writes to `old` any more, and snapshots count both until it is empty.
+        _move(old, pending[1], fresh, bounds)
+        self._pending = None
+
+    def move(self) -> None:
+        """Keep the numbers in the storage that is used now."""
+        self.rebind(self.bounds)
+        for error, slot in list(self._errors.items()):
+            self._announce(error, slot)
 
     def snapshot(self) -> Snapshot:
         """All numbers of one instant."""
-        starts: dict[int, float] = {}
-        counts: list[int] = []
-        sums: list[float] = []
-        errors: list[int] = []
-        last: list[float] = []
-        with self._lock:
-            started = self._serial - self._first
-            retried = self._retried
-            bins = self._bins
-            past = self._past
-            counts[_ALL] = bins.counts
-            sums[_ALL] = bins.sums
-            errors[_ALL] = self._errors
-            last[_ALL] = self._last
-            starts |= self._starts
-        copy = Bins(bins.bounds)
-        copy.counts, copy.sums = counts, sums
-        return Snapshot(
-            started=started,
-            active=len(starts),
-            oldest=min(starts.values(), default=None),
-            retried=retried,
-            bins=fold((*past, copy), bins.bounds) if past else copy,
-            errors=self._named(errors),
-            last_success=last[GOOD],
-            last_finish=max(last),
-        )
+        values: list[float] = []
+        rest: list[float] = []
+        bounds = self.bounds
+        pending = self._pending
+        values[_ALL] = self.values  # type: ignore[call-overload]
+        if pending is not None:
+            rest[_ALL] = pending[0]  # type: ignore[call-overload]
+            whole = [0.0] * len(values)
+            _move(rest, pending[1], whole, bounds)
+            _move(values, bounds, whole, bounds)
+            values = whole
+        return read(values, bounds, {**self._errors}, {**self._marks})
 
     def reset(self) -> None:
         """Forget everything, in a forked child."""
-        self._clear(self._bins.bounds)
+        self._clear(self.bounds)
 
-    def _slot(self, error: str) -> int:
-        slot = self._slots.get(error)
+    def _error(self, error: str) -> int:
+        slot = self._errors.get(error)
         if slot is None:
-            if len(self._slots) >= ERROR_LIMIT:
-                return ERROR_LIMIT
-            # `setdefault` is atomic; a thread that loses the race wastes a number, hence the `min`.
-            slot = self._slots.setdefault(error, min(next(self._next_slot), ERROR_LIMIT))
+            if len(self._errors) >= ERROR_LIMIT:
+                return ERRORS + ERROR_LIMIT
+            # `setdefault` is atomic; a thread that loses the race wastes a slot, hence the `min`.
+            slot = min(next(self._next), ERRORS + ERROR_LIMIT)
+            slot = self._errors.setdefault(error, slot)
+            self._announce(error, slot)
         return slot
 
-    def _named(self, errors: list[int]) -> dict[str, int]:
-        named = {
-            name: errors[i]
-            for name, i in list(self._slots.items())
-            if i < ERROR_LIMIT and errors[i]
-        }
-        if errors[ERROR_LIMIT]:
-            named[OTHER] = named.get(OTHER, 0) + errors[ERROR_LIMIT]
-        return named
+    def _announce(self, error: str, slot: int) -> None:
+        # Readers in other processes see the count, and learn its name from this empty run.
+        slots.allocate(("error", *self._description, error, slot), 0)
+
+
+def read(
+    values: list[float], bounds: Bounds, errors: dict[str, int], marks: dict[int, Mark]
+) -> Snapshot:
+    """The numbers in a copy of a run of slots; `errors` has the slot of each type of error."""
+    errors[OTHER] = errors.get(OTHER, ERRORS + ERROR_LIMIT)
+    named = {name: int(values[slot]) for name, slot in errors.items()}
+    if errors[OTHER] != ERRORS + ERROR_LIMIT:
+        named[OTHER] += int(values[ERRORS + ERROR_LIMIT])
+    bins = Bins(bounds)
+    bins.counts = [int(count) for count in values[COUNTS:]]
+    bins.sums = values[SUMS:BEGUN]
+    started = int(values[STARTED])
+    return Snapshot(
+        started=started,
+        # An end that is told without a start counts as one: no number of calls is below zero.
+        active=max(started - sum(bins.counts), 0),
+        oldest=min(filter(None, values[BEGUN:ERRORS]), default=0.0),
+        retried=int(values[RETRIED]),
+        bins=bins,
+        errors={name: count for name, count in named.items() if count},
+        last_success=values[LAST + GOOD],
+        last_finish=max(values[LAST:SUMS]),
+        marks=marks,
+    )
+
+
+def _move(source: Values, source_bounds: Bounds, target: Values, bounds: Bounds) -> None:
+    """Take the numbers out of one run of slots and add them to another, slot by slot."""
+    for i in (STARTED, RETRIED, *range(SUMS, BEGUN), *range(ERRORS, COUNTS)):
+        target[i] += source[i]
+        source[i] = 0.0
+    for i in range(LAST, SUMS):
+        if source[i] > target[i]:
+            target[i] = source[i]
+        source[i] = 0.0
+    for i in range(BEGUN, ERRORS):
+        if not target[i]:
+            target[i] = source[i]
+        source[i] = 0.0
+    into = fold_map(source_bounds, bounds)
+    for i in range(COUNTS, len(source)):
+        k = into[i - COUNTS]
+        target[k] += source[i]
+        source[i] = 0.0
+
+
+def fold_map(source: Bounds, bounds: Bounds) -> list[int]:
+    """The slot in a run with `bounds` for each count of a run with the bounds `source`."""
+    inner = [bisect_left(bounds, upper) for upper in (*source, float("inf"))]
+    width = len(bounds) + 1
+    return [COUNTS + outcome * width + i for outcome in OUTCOMES for i in inner]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
+from collections.abc import Callable, Iterable
 from typing import Final, Literal, NamedTuple
 
 from flowgauge import forks, guard
 from flowgauge.bins import GRID, Bounds
-from flowgauge.cell import OTHER, Cell, Snapshot
+from flowgauge.cell import OTHER, Cell, Snapshot, Started, Tracer
 
 Scope = Literal["run", "step"]
 
@@ -37,11 +38,18 @@ class Key(NamedTuple):
         )
 
 
+Cells = list[tuple[Key, Snapshot]]
+
 _cells: dict[Scope, dict[Key, Cell]] = {"run": {}, "step": {}}
-# Ends that could not be counted when they came, for want of stack or memory: (cell, token, outcome, error).
+# Ends that could not be counted when they came, for want of stack or memory: (cell, call, now, outcome, error).
 # Without them a call would seem to be in progress for ever. Counted before the next scrape.
-late: deque[tuple[Cell, int, int, str]] = deque(maxlen=1000)
+late: deque[tuple[Cell, Started, float, int, str]] = deque(maxlen=1000)
 _bounds: dict[Scope, Bounds] = {"run": GRID, "step": GRID}
+_tracer: Tracer | None = None
+# Cells of other processes, where several of them are one program.
+_elsewhere: list[Callable[[Scope], Iterable[tuple[Key, Snapshot]]]] = []
+# How often a name was looked up that has no label set of its own.
+_dropped = [0.0]
 
 
 def cell(key: Key) -> Cell:
@@ -56,12 +64,19 @@ def cell(key: Key) -> Cell:
                 " Names are label values: take them from a small set, never from data",
             )
             key = key.others()
+            _dropped[0] += 1.0
         # No lock: `setdefault` is atomic, and a lock here could be copied locked into a forked child.
-        found = known.get(key) or known.setdefault(key, Cell(_bounds[key.scope]))
+        found = known.get(key) or known.setdefault(key, _new(key))
     return found
 
 
-def run_cell(workflow: str, *, trigger: str, kind: str) -> Cell:
+def _new(key: Key) -> Cell:
+    made = Cell(_bounds[key.scope], key)
+    made.trace(_tracer)
+    return made
+
+
+def run_cell(workflow: str, *, trigger: str = "", kind: str = "") -> Cell:
     """The cell of a workflow's runs."""
     return cell(Key("run", text(workflow), trigger=text(trigger), kind=text(kind)))
 
@@ -71,13 +86,24 @@ def step_cell(workflow: str, step: str) -> Cell:
     return cell(Key("step", text(workflow), step=text(step)))
 
 
-def snapshots(scope: Scope) -> list[tuple[Key, Snapshot]]:
-    """The numbers of every cell of this scope, each of one instant, in the order in which they appeared."""
+def snapshots(scope: Scope) -> Cells:
+    """The numbers of every cell of this scope, each of one instant, in the order in which they appeared.
+
+    Where several processes are one program, a label set appears once for each of them.
+    """
     with contextlib.suppress(IndexError):  # none is left
         while True:
-            ended, token, outcome, error = late.popleft()
-            ended.finish(token, outcome, error)
-    return [(key, found.snapshot()) for key, found in list(_cells[scope].items())]
+            ended, started, now, outcome, error = late.popleft()
+            ended.end(started, now, outcome, error)
+    own = [(key, found.snapshot()) for key, found in list(_cells[scope].items())]
+    for others in _elsewhere:
+        own.extend(others(scope))
+    return own
+
+
+def dropped() -> float:
+    """How often a name was looked up that has no label set of its own, because there are too many."""
+    return _dropped[0]
 
 
 def rebind(scope: Scope, bounds: Bounds) -> None:
@@ -87,16 +113,36 @@ def rebind(scope: Scope, bounds: Bounds) -> None:
         found.rebind(bounds)
 
 
+def trace(tracer: Tracer | None) -> None:
+    """Keep measurements for which `tracer` has labels that lead to a trace; None keeps none."""
+    global _tracer  # noqa: PLW0603 - a process has one
+    _tracer = tracer
+    for found in _all():
+        found.trace(tracer)
+
+
+def share(others: Callable[[Scope], Iterable[tuple[Key, Snapshot]]]) -> None:
+    """Move every cell to the storage that is used now, and read those of other processes from `others`."""
+    for found in _all():
+        found.move()
+    _elsewhere[:] = [others]
+
+
 def text(value: object) -> str:
     """The value as a label value that can be encoded."""
     # A lone surrogate in one name would make the whole scrape impossible to encode.
     return str(value).encode("utf-8", "replace").decode("utf-8")
 
 
+def _all() -> list[Cell]:
+    return [found for known in list(_cells.values()) for found in list(known.values())]
+
+
 def _reset() -> None:
-    for known in _cells.values():
-        for found in known.values():
-            found.reset()
+    late.clear()
+    _dropped[0] = 0.0
+    for found in _all():
+        found.reset()
 
 
 forks.on_fork(_reset)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from flowgauge import clock
 from flowgauge.bins import GOOD, OUTCOMES, fold
 from flowgauge.cell import Snapshot
 
@@ -23,12 +24,13 @@ def merged(snapshots: Sequence[Snapshot]) -> Snapshot:
     return Snapshot(
         started=sum(s.started for s in snapshots),
         active=sum(s.active for s in snapshots),
-        oldest=min((s.oldest for s in snapshots if s.oldest is not None), default=None),
+        oldest=min((s.oldest for s in snapshots if s.oldest), default=0.0),
         retried=sum(s.retried for s in snapshots),
         bins=fold([s.bins for s in snapshots], snapshots[0].bins.bounds),
         errors=errors,
         last_success=max(s.last_success for s in snapshots),
         last_finish=max(s.last_finish for s in snapshots),
+        marks={i: mark for s in snapshots for i, mark in s.marks.items()},
     )
 
 
@@ -37,13 +39,26 @@ def _finished(snapshot: Snapshot, _now: float) -> float:
 
 
 def _oldest_age(snapshot: Snapshot, now: float) -> float:
-    return 0.0 if snapshot.oldest is None else max(now - snapshot.oldest, 0.0)
+    return max(now - snapshot.oldest, 0.0) if snapshot.oldest else 0.0
 
 
 def _success_ratio(snapshot: Snapshot, now: float) -> float:
     # Not a number until something ended: neither 0 nor 1 would be true, and no comparison holds for it.
     finished = _finished(snapshot, now)
     return snapshot.finished(GOOD) / finished if finished else math.nan
+
+
+def slo(measure: str, snapshot: Snapshot, objective: float) -> float:
+    """The share of good runs (`compliance`), or the share of the error budget that is left (`budget`), 0 to 1.
+
+    The budget is what `objective`, a ratio below 1, leaves for runs that fail. Before the first run ends, the
+    objective is met and no budget spent.
+    """
+    finished = _finished(snapshot, 0.0)
+    compliance = snapshot.finished(GOOD) / finished if finished else 1.0
+    if measure == "compliance":
+        return compliance
+    return min(max(1.0 - (1.0 - compliance) / (1.0 - objective), 0.0), 1.0)
 
 
 # By the second word of a role. `now` is on the clock of `perf_counter`.
@@ -54,7 +69,7 @@ SCALARS: Final[Mapping[str, Measure]] = {
     "retried": lambda s, _: s.retried,
     "billed": _finished,
     "oldest_age": _oldest_age,
-    "last_success": lambda s, _: s.last_success,
-    "last_finish": lambda s, _: s.last_finish,
+    "last_success": lambda s, _: clock.unix(s.last_success),
+    "last_finish": lambda s, _: clock.unix(s.last_finish),
     "success_ratio": _success_ratio,
 }

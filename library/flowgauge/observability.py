@@ -6,16 +6,24 @@ import errno
 import logging
 import os
 import threading
+from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
-from prometheus_client import CollectorRegistry, ProcessCollector
-
-from flowgauge import forks, settings
-from flowgauge.collector import ProfileCollector
+from flowgauge import cells, forks, profiles, settings, slots
+from flowgauge.background import background
 from flowgauge.exposition import Exposition
+from flowgauge.metrics import MetricFamily
+from flowgauge.pages import Page
 from flowgauge.profiles import Profile
 from flowgauge.server import Server
+from flowgauge.view import View
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+    from flowgauge.auth import Auth
+    from flowgauge.tls import Tls
 
 _log = logging.getLogger("flowgauge")
 
@@ -29,12 +37,24 @@ class Observability:
 
     def __init__(self, chosen: settings.Settings) -> None:
         self.settings = chosen
-        self.registry = CollectorRegistry() if chosen.registry is None else chosen.registry
-        self._collector = ProfileCollector(chosen.profile)
-        self.registry.register(self._collector)
-        if chosen.registry is None:
-            ProcessCollector(registry=self.registry)
-        self._collector.bind()
+        # A registry of prometheus_client has these already, or does not want them.
+        process = chosen.process and chosen.registry is None
+        self._view = View(
+            chosen.profile,
+            native=chosen.native,
+            objective=chosen.objective,
+            more=_process_sources() if process else (),
+        )
+        self._exposition = Exposition(self._view.collect)
+        self._unregister: Callable[[], None] = _nothing
+        if chosen.registry is not None:
+            foreign, self._unregister = _registered(self._view, chosen.registry)
+            self._exposition = Exposition(self._view.collect, foreign)
+        self._view.bind()
+        if chosen.exemplars:
+            from flowgauge.tracing import exemplar_labels  # noqa: PLC0415 - few programs trace
+
+            cells.trace(exemplar_labels)
         self._server: Server | None = None
 
     @property
@@ -58,7 +78,36 @@ class Observability:
         if self._server is None:
             return None
         host = self.settings.host or "localhost"
-        return f"http://{f'[{host}]' if ':' in host else host}:{self._server.port}/metrics"
+        scheme = "https" if self.settings.tls else "http"
+        address = f"[{host}]" if ":" in host else host
+        return f"{scheme}://{address}:{self._server.port}{self.settings.path}"
+
+    def collect(self) -> list[MetricFamily]:
+        """Everything that this process measured, at this instant; for exporters."""
+        return self._view.collect()
+
+    def value(self, name: str, **labels: str) -> float | None:
+        """The number of one series, for tests; of a histogram or summary the count. None if there is none."""
+        for family in self.collect():
+            if family.name == name:
+                for key, value in zip(family.keys, family.values, strict=True):
+                    found = {n: v for n, v in zip(family.labels, key, strict=True) if v}
+                    if found == labels:
+                        return value if isinstance(value, float | int) else float(value.count)
+        return None
+
+    def render(self, accept: str = "") -> Page:
+        """The page for a scrape with this `Accept` header; empty means the plain text format."""
+        return self._exposition.render(accept)
+
+    def every(self, seconds: float, sampler: Callable[[], object]) -> None:
+        """Call `sampler` every `seconds` from a thread of ours, for what has to be asked for, such as a queue's depth.
+
+        Raises:
+            ValueError: `seconds` is not above 0.
+
+        """
+        background.every(seconds, sampler)
 
     def serve(self) -> None:
         """Start the endpoint.
@@ -67,11 +116,20 @@ class Observability:
             EndpointError: the address cannot be listened on.
 
         """
-        host, port = self.settings.host, self.settings.port
+        s = self.settings
         try:
-            server = Server(host, port, Exposition(self.registry).render)
+            server = Server(
+                s.host,
+                s.port,
+                self.render,
+                path=s.path,
+                tls=s.tls,
+                auth=s.auth,
+                # Each of several processes answers for all of them, so they can share the port.
+                share=bool(os.environ.get(slots.MULTIPROCESS)) and s.port > 0,
+            )
         except OSError as error:
-            raise EndpointError(_remedy(host, port, error)) from error
+            raise EndpointError(_remedy(s.host, s.port, error)) from error
         server.start()
         self._server = server
         _log.info("metrics of profile %s at %s", self.profile.name, self.address)
@@ -82,7 +140,10 @@ class Observability:
         with _lock:
             if _current is self:
                 _current = None
-                self.registry.unregister(self._collector)
+                self._unregister()
+                background.stop()
+                if self.settings.exemplars:
+                    cells.trace(None)
             server, self._server = self._server, None
         if server is not None:
             server.stop()
@@ -92,6 +153,10 @@ class Observability:
         if self._server is not None:
             self._server.let_go()
             self._server = None
+
+    def discard(self) -> None:
+        """Give the registry free, where the set-up failed."""
+        self._unregister()
 
     def __enter__(self) -> Self:
         return self
@@ -109,14 +174,22 @@ _lock = threading.Lock()
 _current: Observability | None = None
 
 
-def setup_observability(
+def setup_observability(  # noqa: PLR0913 - each is a setting of its own
     *,
     profile: str | os.PathLike[str] | Profile | None = None,
     port: int | None = None,
     host: str | None = None,
+    path: str | None = None,
     registry: CollectorRegistry | None = None,
     serve: bool = True,
     strict: bool = False,
+    native_histograms: bool | None = None,
+    exemplars: bool | None = None,
+    objective: float = 99.0,
+    process_metrics: bool = True,
+    multiprocess_dir: str | os.PathLike[str] | None = None,
+    tls: Tls | None = None,
+    auth: Auth | None = None,
 ) -> Observability:
     """Name what decorated functions measure, and serve it at `/metrics`, with `/healthz` beside it.
 
@@ -126,15 +199,25 @@ def setup_observability(
     `profile` is the name of a built-in profile, a path (with a slash or ending in .yaml), or a
     `Profile`; else `FLOWGAUGE_PROFILE`, else `workflow`. `port` 0 takes a free one; else
     `FLOWGAUGE_PORT`, else the profile's port if it is a number, else 9090. `host` is the address to
-    listen on; else `FLOWGAUGE_HOST`, else all. `registry` is a registry to add the metrics to, which
-    is then served as it is; the default is one of our own, with the metrics of the process.
-    `serve=False` opens no port. An address that cannot be listened on is logged and the program goes
-    on without an endpoint; with `strict` it is an error.
+    listen on; else `FLOWGAUGE_HOST`, else all. `path` is that of the metrics; else `FLOWGAUGE_PATH`,
+    else the profile's. `tls` and `auth` protect the endpoint. `serve=False` opens no port. An address
+    that cannot be listened on is logged and the program goes on without an endpoint; with `strict` it
+    is an error.
+
+    `registry` is a registry of prometheus_client to add the metrics to, which is then served as a
+    whole. `process_metrics` are CPU, memory and files of the process and the garbage collector's work;
+    a registry of yours has them if it wants them.
+
+    `native_histograms` (else `FLOWGAUGE_NATIVE_HISTOGRAMS`) adds native histograms for a Prometheus
+    that asks for them. `exemplars` (else `FLOWGAUGE_EXEMPLARS`) links durations to the traces in which
+    they were measured, in OpenMetrics. `objective`, in percent, is what vocabularies that tell SLO
+    compliance themselves compare with. `multiprocess_dir` (else `FLOWGAUGE_MULTIPROCESS_DIR`, which
+    child processes inherit) makes several processes one program: each of them serves the numbers of all.
 
     Raises:
         ProfileError: the profile does not exist or is no profile.
-        OSError: the profile's file cannot be read.
-        ValueError: the port is no port, or `registry` has a metric of the same name already.
+        OSError: the profile's file cannot be read, or the directory cannot be written to.
+        ValueError: a value is none that the setting can have, or `registry` has a metric of the same name already.
         RuntimeError: monitoring is set up already, with other settings.
         EndpointError: `strict`, and the address cannot be listened on.
 
@@ -143,12 +226,54 @@ def setup_observability(
         profile=profile,
         host=host,
         port=port,
+        path=path,
         serve=serve,
         registry=registry,
+        native_histograms=native_histograms,
+        exemplars=exemplars,
+        objective=objective,
+        process_metrics=process_metrics,
+        tls=tls,
+        auth=auth,
         environment=os.environ,
     )
+    if multiprocess_dir is not None:
+        from flowgauge import multiprocess  # noqa: PLC0415 - few programs are several processes
+
+        multiprocess.share(os.fspath(multiprocess_dir))
+        os.environ[slots.MULTIPROCESS] = os.fspath(multiprocess_dir)
     with _lock:
         return _set_up(chosen, strict=strict)
+
+
+def current() -> Observability | None:
+    """What was set up in this process."""
+    return _current
+
+
+def collect_current(profile: str | None = None) -> list[MetricFamily]:
+    """Everything that this process measured, in the names of what was set up, or of `profile` if nothing was."""
+    made = _current
+    return made.collect() if made is not None else list(_unset(profile)[0].collect())
+
+
+def render_current(accept: str = "", profile: str | None = None) -> Page:
+    """The page of what was set up in this process, or in the names of `profile` if nothing was."""
+    made = _current
+    return made.render(accept) if made is not None else _unset(profile)[1].render(accept)
+
+
+def _unset(profile: str | None) -> tuple[View, Exposition]:
+    name = profile or os.environ.get(settings.PROFILE) or profiles.DEFAULT
+    made = _unset_views.get(name)
+    if made is None:
+        view = View(settings.resolve(profile=name, environment={}).profile, more=_process_sources())
+        made = _unset_views[name] = (view, Exposition(view.collect))
+        view.bind()
+    return made
+
+
+_unset_views: dict[str, tuple[View, Exposition]] = {}
 
 
 def _set_up(chosen: settings.Settings, *, strict: bool) -> Observability:
@@ -166,11 +291,46 @@ def _set_up(chosen: settings.Settings, *, strict: bool) -> Observability:
             made.serve()
         except EndpointError as error:
             if strict:
-                made.registry.unregister(made._collector)  # noqa: SLF001
+                made.discard()
                 raise
-            _log.error("%s. The program goes on without /metrics", error)
+            _log.error("%s. The program goes on without %s", error, chosen.path)
     _current = made
     return made
+
+
+def _process_sources() -> tuple[Callable[[], Any], ...]:
+    from flowgauge import process  # noqa: PLC0415 - a name of this module would hide it
+
+    return (process.families, process.interpreter)
+
+
+def _registered(
+    view: View, registry: CollectorRegistry
+) -> tuple[Callable[[bool], bytes], Callable[[], None]]:
+    """How to render the rest of the registry, and how to leave it."""
+    # Imported here, because everything else works where prometheus_client is not installed.
+    from prometheus_client import exposition  # noqa: PLC0415
+    from prometheus_client.openmetrics import exposition as openmetrics_exposition  # noqa: PLC0415
+
+    from flowgauge.collector import ViewCollector  # noqa: PLC0415
+
+    collector = ViewCollector(view)
+    registry.register(collector)
+
+    def rest(in_openmetrics: bool) -> bytes:  # noqa: FBT001 - there is nothing else to say
+        collector.mute()
+        try:
+            if in_openmetrics:
+                return bytes(openmetrics_exposition.generate_latest(registry))
+            return exposition.generate_latest(registry)
+        finally:
+            collector.unmute()
+
+    return rest, lambda: registry.unregister(collector)
+
+
+def _nothing() -> None:
+    """There is no registry to leave."""
 
 
 def _described(chosen: settings.Settings) -> str:

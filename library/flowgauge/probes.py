@@ -7,26 +7,29 @@ from __future__ import annotations
 
 import sys
 from contextvars import ContextVar, Token
+from time import perf_counter
 
 from flowgauge import cells, guard
 from flowgauge.bins import CANCELLED, FAILED, GOOD
-from flowgauge.cell import Cell
+from flowgauge.cell import Cell, Started
 
 # The name of the workflow whose run this is; steps read it.
-_workflow: ContextVar[str] = ContextVar("flowgauge_workflow", default="")
+current: ContextVar[str] = ContextVar("flowgauge_workflow", default="")
 
 Var = Token[str] | None
 
-
-# A measurement that has begun: its cell, the cell's token, and how to undo the current workflow.
+# A measurement that has begun: its cell, the call in progress, and how to undo the current workflow.
 # A plain tuple, which costs a sixth of a named one.
-Mark = tuple[Cell, int, Var]
+Mark = tuple[Cell, Started, Var]
 
 
 class Probe:
     """What the runs of a workflow and the steps of a run have in common."""
 
     __slots__ = ()
+
+    # The workflow that is current during a call; empty leaves it as it is.
+    workflow = ""
 
     def cell(self) -> Cell:
         """The cell that counts a call made now."""
@@ -43,27 +46,19 @@ class Probe:
 
     def enter(self) -> Mark | None:
         """Count a call that begins, and make its workflow the current one until `leave`."""
-        return self.begin()
+        mark = self.begin()
+        if mark is not None and self.workflow:
+            mark = (mark[0], mark[1], self.resume())
+        return mark
 
     def leave(self, mark: Mark | None, error: BaseException | None = None) -> None:
         """Count the end of the call; `error` is what it raised."""
         if mark is None:
             return
-        if isinstance(error, GeneratorExit):
-            # A consumer that has had enough closes its generator: nothing went wrong.
-            error = None
-        try:
-            cell, token, var = mark
-            if var is not None:
-                self.suspend(var)
-            if error is None:
-                cell.finish(token)
-            else:
-                cell.finish(token, _outcome(error), cells.text(type(error).__name__))
-        except Exception as fault:
-            name = "" if error is None else type(error).__name__
-            cells.late.append((mark[0], mark[1], FAILED if name else GOOD, name))
-            guard.report("leave", fault)
+        cell, started, var = mark
+        if var is not None:
+            self.suspend(var)
+        finish(cell, started, error)
 
     def retry(self) -> None:
         """Count an attempt after the first."""
@@ -74,68 +69,72 @@ class Probe:
 
     def resume(self) -> Var:
         """Make the workflow the current one, for a generator that goes on."""
-        return None
+        return current.set(self.workflow) if self.workflow else None
 
     def suspend(self, var: Var) -> None:
-        """Undo `resume`."""
+        """Undo `resume`; a finalizer may run in another context, which has nothing to undo."""
+        if var is not None:
+            try:
+                current.reset(var)
+            except ValueError:
+                return
 
 
 class RunProbe(Probe):
     """Measures runs of one workflow."""
 
-    __slots__ = ("_cell", "_name")
+    __slots__ = ("_cell", "workflow")
 
     def __init__(self, name: str, *, trigger: str, kind: str) -> None:
-        self._name = name
+        self.workflow = name
         self._cell = cells.run_cell(name, trigger=trigger, kind=kind)
 
     def cell(self) -> Cell:
         """The cell of the workflow."""
         return self._cell
 
-    def enter(self) -> Mark | None:
-        """Count a run that begins, and make its workflow the current one until `leave`."""
-        try:
-            return (self._cell, self._cell.start(), _workflow.set(self._name))
-        except Exception as error:
-            guard.report("enter", error)
-            return None
-
-    def resume(self) -> Var:
-        """Make the workflow the current one."""
-        return _workflow.set(self._name)
-
-    def suspend(self, var: Var) -> None:
-        """Undo `resume`; a finalizer may run in another context, which has nothing to undo."""
-        if var is not None:
-            try:
-                _workflow.reset(var)
-            except ValueError:
-                return
-
 
 class StepProbe(Probe):
-    """Measures a step; `workflow` is where it belongs when it is called outside every run."""
+    """Measures a step; `home` is the workflow that it belongs to when it is called outside every run."""
 
-    __slots__ = ("_cells", "_home", "_name")
+    __slots__ = ("_home", "_name", "known")
 
     def __init__(self, name: str, *, workflow: str) -> None:
         self._name = name
         self._home = workflow
         # One entry for each workflow that calls the step: a dictionary of text keys is the fastest look-up there is.
-        self._cells: dict[str, Cell] = {}
+        self.known: dict[str, Cell] = {}
         if workflow:
-            self._bind(workflow)
+            self.known[""] = self._bind(workflow)
 
     def cell(self) -> Cell:
         """The cell of this step in the current workflow."""
-        workflow = _workflow.get() or self._home
-        return self._cells.get(workflow) or self._bind(workflow)
+        workflow = current.get()
+        return self.known.get(workflow) or self._bind(workflow or self._home)
 
     def _bind(self, workflow: str) -> Cell:
         found = cells.step_cell(workflow, self._name)
         # Workflows beyond the limit share a cell, and must not fill this dictionary instead.
-        return self._cells.setdefault(workflow, found) if len(self._cells) < cells.LIMIT else found
+        return self.known.setdefault(workflow, found) if len(self.known) < cells.LIMIT else found
+
+
+def finish(cell: Cell, started: Started, error: BaseException | None) -> None:
+    """Count the end of a call that raised `error`, or nothing."""
+    name, outcome = "", GOOD
+    try:
+        # A consumer that has had enough closes its generator: nothing went wrong.
+        if error is not None and not isinstance(error, GeneratorExit):
+            name, outcome = type(error).__name__, FAILED
+            outcome = _outcome(error)
+            name = cells.text(name)
+        cell.finish(started, outcome, name)
+    except Exception as fault:
+        cells.late.append((cell, started, perf_counter(), outcome, name))
+        # The stack may be too short even for the report; the caller must not count the end again.
+        try:  # noqa: SIM105 - `suppress` would be a call
+            guard.report("finish", fault)
+        except RecursionError:
+            pass
 
 
 def _outcome(error: BaseException) -> int:

@@ -1,142 +1,259 @@
-"""Name the numbers of the cells as a profile does: labels, units, buckets, outcome values. Pure.
+"""Name the numbers of a process as a profile does: labels, units, buckets, outcome values. Pure.
 
-The one place where a role becomes series. Whatever exposes or sends metrics takes its readings from
-here and never looks at a cell.
+The one place where a role becomes series. Whatever exposes or sends metrics takes its families from
+here and never looks at a cell. A role is read from the cells that decorated functions fill, if they
+measure it, and from what was recorded by hand; where both have a series, it is the sum.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import math
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import Final
+from typing import Final, NamedTuple
 
-from flowgauge import measures
-from flowgauge.bins import CANCELLED, FAILED, GOOD, OUTCOMES, Bounds, fold
+from flowgauge import clock, measures, sketch
+from flowgauge.bins import CANCELLED, FAILED, GOOD, OUTCOMES, Bounds
 from flowgauge.cell import Snapshot
-from flowgauge.cells import Key, Scope
+from flowgauge.cells import Cells, Scope
+from flowgauge.metrics import (
+    Distribution,
+    Exemplar,
+    Exponential,
+    LabelValues,
+    MetricFamily,
+    Quantiles,
+    Value,
+)
+from flowgauge.profiles.roles import ROLES
 from flowgauge.profiles.types import Family, Profile
-
-Cells = list[tuple[Key, Snapshot]]
-Values = tuple[str, ...]
 
 # Semantic labels that a cell knows; of the others, `outcome` and `error` vary within a cell.
 _KNOWN: Final = ("workflow", "step", "trigger", "kind")
 _SCOPES: Final[tuple[Scope, ...]] = ("run", "step")
 _MEASURES: Final = frozenset({*measures.SCALARS, "finished", "failed", "duration"})
+_SLO: Final = frozenset({"slo.compliance", "slo.budget"})
+# How values of one series that come from several cells or processes become one; else they are added.
+_MAXIMA: Final = frozenset({"oldest_age", "last_success", "last_finish", "last", "heartbeat"})
 
+# Buckets of native histograms: of each power of two eight, from about a microsecond to twelve days.
+SCHEMA: Final = 3
+NATIVE: Final = sketch.bounds(SCHEMA, 2.0**-20, 2.0**20)
 
-@dataclass(frozen=True, slots=True)
-class Distribution:
-    """A histogram in the family's unit: `counts` for each bucket, not cumulative, and one above all bounds."""
-
-    bounds: Bounds
-    counts: tuple[int, ...]
-    sum: float
-
-
-Number = float | Distribution
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """One family at one instant; each series has the values of the labels `names`, in that order."""
-
-    family: Family
-    names: tuple[str, ...]
-    series: dict[Values, Number]
+Labels = Mapping[str, str]
+# What was recorded by hand: of each role, label sets (semantic) and their values in base units.
+Records = Mapping[str, list[tuple[Labels, Value]]]
 
 
 class Reader:
-    """Reads one family from the cells of its scope."""
+    """Reads one family. `native` adds buckets of equal relative width to a histogram; `objective` is a ratio."""
 
-    def __init__(self, family: Family) -> None:
+    def __init__(self, family: Family, *, native: bool = False, objective: float = 0.99) -> None:
         prefix, self._measure = family.role.split(".", 1)
-        self.scope: Scope = "run" if prefix == "run" else "step"
         self.family = family
-        self.bounds = _seconds(family) if self._measure == "duration" else ()
+        self.measured = (prefix in _SCOPES and self._measure in _MEASURES) or family.role in _SLO
+        self.scope: Scope = "step" if prefix == "step" else "run"
+        self.bounds = _base_bounds(family) if family.type == "histogram" else ()
+        self._native = native and family.type == "histogram"
+        self._objective = objective
         self._names = (*family.labels.values(), *family.where)
         self._known = tuple(label for label in family.labels if label in _KNOWN)
         self._outcomes = outcome_values(family)
         self._scale = float(1 / family.factor)
         self._listed = tuple(_listed(family))
+        self._keys: list[LabelValues] = []
+        self._into: dict[Bounds, list[int]] = {}
 
-    def read(self, cells: Cells, now: float) -> Reading:
+    @property
+    def wanted(self) -> Bounds:
+        """The bounds in base units that observations must be counted in for this family."""
+        if not self._native:
+            return self.bounds
+        factor = float(self.family.factor)
+        return tuple(sorted({*self.bounds, *(bound * factor for bound in NATIVE)}))
+
+    def read(self, cells: Mapping[Scope, Cells], records: Records, now: float) -> MetricFamily:
         """The family's series; `now` is on the clock of `perf_counter`."""
-        series: dict[Values, Number] = {}
-        for known, snapshots in self._grouped(cells).items():
-            labels = dict(zip(self._known, known, strict=True))
-            for listed in self._listed:
-                series.setdefault(self._values(labels | listed), self._zero())
-            for event, number in self._numbers(measures.merged(snapshots), now):
-                values = self._values(labels | event)
-                series[values] = _sum(series.get(values, self._zero()), number)
-        return Reading(self.family, self._names, series)
+        series: dict[LabelValues, Value] = {}
+        if self.measured:
+            for known, snapshots in self._grouped(cells[self.scope]).items():
+                labels = dict(zip(self._known, known, strict=True))
+                self._born(series, labels)
+                for event, value in self._numbers(measures.merged(snapshots), now):
+                    self._put(series, labels | event, value)
+        elif self.family.type == "counter" and "workflow" in self._known:
+            # Each workflow has the series before its first event, so that the first one is an increase.
+            for known in self._grouped(cells["run"]) if self._known == ("workflow",) else ():
+                self._born(series, dict(zip(self._known, known, strict=True)))
+        elif not self._known:
+            self._born(series, {})
+        for recorded, value in records.get(self.family.role, ()):
+            labels = self._named(recorded)
+            self._born(series, {label: labels.get(label, "") for label in self._known})
+            self._put(series, labels, self._converted(value))
+        keys = list(series)
+        if keys != self._keys:
+            self._keys = keys
+        f = self.family
+        return MetricFamily(f.name, f.type, f.help, self._names, self._keys, [*series.values()], _unit(f))
 
-    def _grouped(self, cells: Cells) -> dict[Values, list[Snapshot]]:
-        groups: dict[Values, list[Snapshot]] = {}
+    def _grouped(self, cells: Cells) -> dict[LabelValues, list[Snapshot]]:
+        groups: dict[LabelValues, list[Snapshot]] = {}
         for key, snapshot in cells:
-            groups.setdefault(tuple(getattr(key, label) for label in self._known), []).append(
-                snapshot
-            )
+            values = tuple([getattr(key, label) for label in self._known])
+            groups.setdefault(values, []).append(snapshot)
         return groups
 
-    def _values(self, labels: dict[str, str]) -> Values:
-        return (
-            *(labels.get(label, "") for label in self.family.labels),
-            *self.family.where.values(),
-        )
+    def _born(self, series: dict[LabelValues, Value], labels: Labels) -> None:
+        for listed in self._listed:
+            series.setdefault(self._values({**labels, **listed}), self._zero())
 
-    def _zero(self) -> Number:
-        if self._measure != "duration":
-            return 0.0
-        return Distribution(self.family.buckets, (0,) * (len(self.family.buckets) + 1), 0.0)
+    def _put(self, series: dict[LabelValues, Value], labels: Labels, value: Value) -> None:
+        values = self._values(labels)
+        known = series.get(values)
+        series[values] = value if known is None else self._together(known, value)
 
-    def _numbers(self, snapshot: Snapshot, now: float) -> Iterator[tuple[dict[str, str], Number]]:
+    def _together(self, a: Value, b: Value) -> Value:
+        if isinstance(a, Distribution) and isinstance(b, Distribution):
+            return added(a, b)
+        if isinstance(a, Quantiles) and isinstance(b, Quantiles):
+            return Quantiles(a.count + b.count, a.sum + b.sum, a.quantiles or b.quantiles)
+        if isinstance(a, float | int) and isinstance(b, float | int):
+            return max(a, b) if self._measure in _MAXIMA else a + b
+        return b
+
+    def _values(self, labels: Labels) -> LabelValues:
+        own = [labels.get(label, "") for label in self.family.labels]
+        return (*own, *self.family.where.values())
+
+    def _named(self, labels: Labels) -> Labels:
+        """The labels of a record, with the vocabulary's word for the outcome."""
+        word = {"good": GOOD, "failed": FAILED, "cancelled": CANCELLED}.get(labels.get("outcome", ""))
+        return labels if word is None else {**labels, "outcome": self._outcomes[word]}
+
+    def _zero(self) -> Value:
+        if self.family.type == "histogram":
+            buckets = self.family.buckets
+            empty = Exponential(SCHEMA, 0.0, 0, {}) if self._native else None
+            return Distribution(buckets, [0] * (len(buckets) + 1), 0.0, {}, empty)
+        return Quantiles(0, 0.0, ()) if self.family.type == "summary" else 0.0
+
+    def _numbers(self, snapshot: Snapshot, now: float) -> Iterator[tuple[Labels, Value]]:
         if self._measure == "duration":
-            yield from self._durations(snapshot)
+            for outcome in OUTCOMES if "outcome" in self.family.labels else (None,):
+                event = {} if outcome is None else {"outcome": self._outcomes[outcome]}
+                yield event, self._durations(snapshot, outcome)
         elif self._measure == "finished":
             for outcome in OUTCOMES:
                 yield {"outcome": self._outcomes[outcome]}, float(snapshot.finished(outcome))
         elif self._measure == "failed":
             for error, count in snapshot.errors.items():
                 yield {"error": error}, float(count)
+        elif self.family.role in _SLO:
+            yield {}, measures.slo(self._measure, snapshot, self._objective)
         else:
             yield {}, measures.SCALARS[self._measure](snapshot, now) * self._scale
 
-    def _durations(self, snapshot: Snapshot) -> Iterator[tuple[dict[str, str], Number]]:
-        bins = fold([snapshot.bins], self.bounds)
-        for outcome in OUTCOMES:
-            counts = tuple(bins.by_outcome(outcome))
-            number = Distribution(self.family.buckets, counts, bins.sums[outcome] * self._scale)
-            yield {"outcome": self._outcomes[outcome]}, number
+    def _durations(self, snapshot: Snapshot, outcome: int | None) -> Value:
+        bins = snapshot.bins
+        if outcome is None:
+            parts = [bins.by_outcome(each) for each in OUTCOMES]
+            counts, total = [sum(c) for c in zip(*parts, strict=True)], sum(bins.sums)
+        else:
+            counts, total = bins.by_outcome(outcome), bins.sums[outcome]
+        made = self._converted(Distribution(bins.bounds, counts, total))
+        if not isinstance(made, Distribution) or not snapshot.marks:
+            return made
+        exemplars = {}
+        for mark in sorted(snapshot.marks.values(), key=lambda mark: mark.moment):
+            i = next((i for i, b in enumerate(self.bounds) if mark.seconds <= b), len(self.bounds))
+            seconds = mark.seconds * self._scale
+            exemplars[i] = Exemplar(mark.labels, seconds, clock.unix(mark.moment))
+        return made._replace(exemplars=exemplars)
+
+    def _converted(self, value: Value) -> Value:
+        """A value in base units as one in the family's unit and buckets."""
+        if isinstance(value, Distribution):
+            if self.family.type == "summary":
+                return Quantiles(value.count, value.sum * self._scale, ())
+            counts = self._in_buckets(value)
+            exponential = self._exponential(value) if self._native else None
+            return Distribution(self.family.buckets, counts, value.sum * self._scale, {}, exponential)
+        return value if isinstance(value, Quantiles) else value * self._scale
+
+    def _in_buckets(self, value: Distribution) -> Sequence[int]:
+        if value.bounds == self.bounds:
+            return value.counts
+        into = self._into.get(value.bounds)
+        if into is None:
+            into = [bisect_left(self.bounds, upper) for upper in (*value.bounds, math.inf)]
+            self._into = {value.bounds: into}  # there is one at a time
+        counts = [0] * (len(self.bounds) + 1)
+        for i, count in zip(into, value.counts, strict=True):
+            counts[i] += count
+        return counts
+
+    def _exponential(self, value: Distribution) -> Exponential:
+        counts: dict[int, int] = {}
+        below = 0
+        # The conversion of a bound may end a hair above it, in the next bucket.
+        scale = self._scale * (1 - 1e-9)
+        top = value.bounds[-1] * 2 if value.bounds else 1.0
+        for upper, count in zip((*value.bounds, top), value.counts, strict=True):
+            if count and upper <= 0:
+                below += count
+            elif count:
+                i = sketch.index(upper * scale, SCHEMA)
+                counts[i] = counts.get(i, 0) + count
+        return Exponential(SCHEMA, 0.0, below, counts)
 
 
-def readers(profile: Profile) -> tuple[Reader, ...]:
-    """A reader for each family that decorated functions fill, in the order of the profile."""
-    return tuple(Reader(family) for family in profile.families if _is_measured(family.role))
+class Vocabulary(NamedTuple):
+    """A profile as readers, in its order."""
+
+    profile: Profile
+    readers: tuple[Reader, ...]
+
+    def bounds(self, scope: Scope) -> Bounds:
+        """The bounds in seconds that serve every duration of this scope."""
+        wanted = [r.wanted for r in self.readers if r.measured and r.scope == scope]
+        return tuple(sorted({bound for bounds in wanted for bound in bounds}))
+
+    def recorded(self) -> dict[str, Bounds]:
+        """The bounds in base units of each role whose observations are recorded by hand."""
+        roles: dict[str, set[float]] = {}
+        for reader in self.readers:
+            if not reader.measured and reader.family.type == "histogram":
+                roles.setdefault(reader.family.role, set()).update(reader.wanted)
+        return {role: tuple(sorted(bounds)) for role, bounds in roles.items()}
 
 
-def bounds(profile_readers: Iterable[Reader], scope: Scope) -> Bounds:
-    """The bounds in seconds that serve every duration of this scope."""
-    return tuple(
-        sorted(
-            {
-                bound
-                for reader in profile_readers
-                if reader.scope == scope
-                for bound in reader.bounds
-            }
-        )
+def vocabulary(profile: Profile, *, native: bool = False, objective: float = 0.99) -> Vocabulary:
+    """A reader for each family of the profile that a program can fill."""
+    return Vocabulary(
+        profile,
+        tuple(
+            Reader(family, native=native, objective=objective)
+            for family in profile.families
+            if family.role not in _ELSEWHERE
+        ),
     )
 
 
-def constant(family: Family, labels: dict[str, str]) -> Reading:
-    """A family of one series whose value is 1; `labels` are semantic."""
-    names = (*family.labels.values(), *family.where)
-    values = (*(labels.get(label, "") for label in family.labels), *family.where.values())
-    return Reading(family, names, {values: 1.0})
+# The process itself and Prometheus tell these.
+_ELSEWHERE: Final = frozenset({"target.up", "process.cpu", "process.memory"})
+
+
+def added(a: Distribution, b: Distribution) -> Distribution:
+    """The observations of both, which have the same bounds."""
+    counts = [x + y for x, y in zip(a.counts, b.counts, strict=True)]
+    both = a.exponential, b.exponential
+    exponential = both[0] or both[1]
+    if both[0] and both[1]:
+        exponential = sketch.merge(both[0], both[1])
+    return Distribution(a.bounds, counts, a.sum + b.sum, {**a.exemplars, **b.exemplars}, exponential)
 
 
 def outcome_values(family: Family) -> dict[int, str]:
@@ -152,23 +269,23 @@ def outcome_values(family: Family) -> dict[int, str]:
         (value for value in listed if value not in good and value not in ignored), "failed"
     )
     return {
-        GOOD: good[0],
+        GOOD: next((value for value in listed if value in good), good[0]),
         FAILED: failed,
         CANCELLED: "cancelled" if "cancelled" in listed else failed,
     }
 
 
-def _is_measured(role: str) -> bool:
-    prefix, _, measure = role.partition(".")
-    return prefix in _SCOPES and measure in _MEASURES
+def _unit(family: Family) -> str:
+    unit = family.unit if family.unit is not None else ROLES[family.role].unit
+    return unit if family.name.removesuffix("_total").endswith(f"_{unit}") else ""
 
 
-def _seconds(family: Family) -> Bounds:
+def _base_bounds(family: Family) -> Bounds:
     return tuple(float(Decimal(repr(bucket)) * family.factor) for bucket in family.buckets)
 
 
-def _listed(family: Family) -> Iterator[dict[str, str]]:
-    """Labels of the series that exist from the start; none where a type of error must happen first."""
+def _listed(family: Family) -> Iterator[Labels]:
+    """Labels of the series that exist from the start; none where something must happen first."""
     if "error" in family.labels and "error" not in family.values:
         return
     for combination in itertools.product(*family.values.values()):
@@ -177,10 +294,19 @@ def _listed(family: Family) -> Iterator[dict[str, str]]:
             yield listed
 
 
-def _sum(a: Number, b: Number) -> Number:
-    if isinstance(a, Distribution) and isinstance(b, Distribution):
-        counts = tuple(x + y for x, y in zip(a.counts, b.counts, strict=True))
-        return Distribution(a.bounds, counts, a.sum + b.sum)
-    if isinstance(a, Distribution) or isinstance(b, Distribution):
-        raise TypeError("a distribution and a number cannot be added")
-    return a + b
+def combined(families: Iterable[MetricFamily]) -> list[MetricFamily]:
+    """The families with each name once: those that share one become one, the first value of a series counts."""
+    by_name: dict[str, list[MetricFamily]] = {}
+    for family in families:
+        by_name.setdefault(family.name, []).append(family)
+    return [_joined(parts) if len(parts) > 1 else parts[0] for parts in by_name.values()]
+
+
+def _joined(parts: list[MetricFamily]) -> MetricFamily:
+    labels = tuple(dict.fromkeys(label for part in parts for label in part.labels))
+    series: dict[LabelValues, Value] = {}
+    for part in parts:
+        at = [part.labels.index(label) if label in part.labels else -1 for label in labels]
+        for key, value in zip(part.keys, part.values, strict=True):
+            series.setdefault(tuple([key[i] if i >= 0 else "" for i in at]), value)
+    return parts[0]._replace(labels=labels, keys=[*series], values=[*series.values()])

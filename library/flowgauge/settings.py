@@ -14,12 +14,21 @@ from flowgauge.profiles import Profile
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
+    from flowgauge.auth import Auth
+    from flowgauge.tls import Tls
+
 # The port of the durable workflows whose names the profile `contd` has, so one manifest serves both.
 DEFAULT_PORT: Final = 9090
 
 PROFILE: Final = "FLOWGAUGE_PROFILE"
 HOST: Final = "FLOWGAUGE_HOST"
 PORT: Final = "FLOWGAUGE_PORT"
+PATH: Final = "FLOWGAUGE_PATH"
+NATIVE: Final = "FLOWGAUGE_NATIVE_HISTOGRAMS"
+EXEMPLARS: Final = "FLOWGAUGE_EXEMPLARS"
+
+_YES: Final = frozenset({"1", "true", "yes", "on"})
+_NO: Final = frozenset({"", "0", "false", "no", "off"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +38,31 @@ class Settings:
     profile: Profile
     host: str
     port: int
+    path: str
     serve: bool
     registry: CollectorRegistry | None
+    native: bool
+    exemplars: bool
+    objective: float
+    process: bool
+    tls: Tls | None
+    auth: Auth | None
 
 
-def resolve(
+def resolve(  # noqa: PLR0913 - these are the arguments of `setup_observability`
     *,
-    profile: str | os.PathLike[str] | Profile | None,
-    host: str | None,
-    port: int | None,
-    serve: bool,
-    registry: CollectorRegistry | None,
+    profile: str | os.PathLike[str] | Profile | None = None,
+    host: str | None = None,
+    port: int | None = None,
+    path: str | None = None,
+    serve: bool = True,
+    registry: CollectorRegistry | None = None,
+    native_histograms: bool | None = None,
+    exemplars: bool | None = None,
+    objective: float = 99.0,
+    process_metrics: bool = True,
+    tls: Tls | None = None,
+    auth: Auth | None = None,
     environment: Mapping[str, str],
 ) -> Settings:
     """The settings that result.
@@ -47,17 +70,44 @@ def resolve(
     Raises:
         ProfileError: the profile does not exist or is no profile.
         OSError: the profile's file cannot be read.
-        ValueError: the port is no port.
+        ValueError: an argument or a variable has a value that it cannot have.
 
     """
     chosen = _profile(profile or environment.get(PROFILE) or profiles.DEFAULT)
+    if not 0 < objective < 100:
+        raise ValueError(f"objective is {objective!r}, must be a percentage between 0 and 100")
     return Settings(
         profile=chosen,
         host=environment.get(HOST, "") if host is None else host,
         port=_port(port, environment, chosen),
+        path=_path(path, environment, chosen),
         serve=serve,
         registry=registry,
+        native=_flag(NATIVE, native_histograms, environment),
+        exemplars=_flag(EXEMPLARS, exemplars, environment),
+        objective=objective / 100,
+        process=process_metrics,
+        tls=tls,
+        auth=auth,
     )
+
+
+def _flag(name: str, given: bool | None, environment: Mapping[str, str]) -> bool:
+    if given is not None:
+        return given
+    value = environment.get(name, "").strip().lower()
+    if value not in _YES | _NO:
+        raise ValueError(f"{name} is {value!r}, must be true or false")
+    return value in _YES
+
+
+def _path(path: str | None, environment: Mapping[str, str], profile: Profile) -> str:
+    source, value = "path", path
+    if value is None:
+        source, value = PATH, environment.get(PATH) or profile.scrape.path
+    if not value.startswith("/") or any(c in value for c in "?# "):
+        raise ValueError(f"{source} is {value!r}, must be the path of a URL, such as /metrics")
+    return value
 
 
 def _profile(chosen: str | os.PathLike[str] | Profile) -> Profile:

@@ -7,10 +7,15 @@ raises. A generator is measured from its first item to its end, without what its
 from __future__ import annotations
 
 import functools
+from bisect import bisect_left
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from time import perf_counter
 from typing import Any
 
-from flowgauge.probes import Probe
+from flowgauge import cells, probes
+from flowgauge.bins import FAILED
+from flowgauge.cell import COUNTS, LAST, STARTED, SUMS
+from flowgauge.probes import Probe, RunProbe, StepProbe, finish
 
 Function = Callable[..., Any]
 
@@ -20,9 +25,8 @@ _GENERATOR, _COROUTINE, _ITERABLE_COROUTINE, _ASYNC_GENERATOR = 0x20, 0x80, 0x10
 
 def measured(function: Function, probe: Probe) -> Function:
     """The function, measured by `probe`."""
-    wrap = {"generator": _generator, "async generator": _async_generator, "coroutine": _coroutine}
-    wrapper = wrap.get(sort(function), _plain)(function, probe)
-    return functools.update_wrapper(wrapper, function)
+    wrap = _BY_SORT[sort(function)]
+    return functools.update_wrapper(wrap(function, probe), function)
 
 
 def sort(function: Function) -> str:
@@ -40,33 +44,168 @@ def sort(function: Function) -> str:
     return "generator" if flags & _GENERATOR else "plain"
 
 
+# The four wrappers below contain the lines of `Cell.start` and `Cell.finish`: two calls would cost as much as all of
+# it. What follows `if values is cell.fast` is a straight line that nothing interrupts (see `slots`); whatever is out
+# of the ordinary goes through `finish`: a fork, other bounds, traces, errors.
+
+
 def _plain(function: Function, probe: Probe) -> Function:
-    enter, leave = probe.enter, probe.leave
+    if isinstance(probe, RunProbe):
+        return _plain_run(function, probe)
+    if isinstance(probe, StepProbe):
+        return _plain_step(function, probe)
+    raise TypeError(f"{probe!r} is no probe")
+
+
+def _coroutine(function: Function, probe: Probe) -> Function:
+    if isinstance(probe, RunProbe):
+        return _coroutine_run(function, probe)
+    if isinstance(probe, StepProbe):
+        return _coroutine_step(function, probe)
+    raise TypeError(f"{probe!r} is no probe")
+
+
+def _plain_run(function: Function, probe: RunProbe) -> Function:
+    cell, workflow, tick = probe.cell(), probe.workflow, probe.cell().tick
+    enter, leave = probes.current.set, probes.current.reset
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        mark = enter()
+        slot = tick()
+        begun = perf_counter()
+        values = cell.values
+        values[STARTED] += 1.0
+        if not values[slot]:
+            values[slot] = begun
+        token = enter(workflow)
         try:
             result = function(*args, **kwargs)
         except BaseException as error:
-            leave(mark, error)
+            leave(token)
+            try:
+                finish(cell, (values, slot, begun), error)
+            except RecursionError:
+                cells.late.append((cell, (values, slot, begun), perf_counter(), FAILED, "RecursionError"))
             raise
-        leave(mark)
+        now = perf_counter()
+        leave(token)
+        elapsed = now - begun
+        i = COUNTS + bisect_left(cell.bounds, elapsed)
+        if values is cell.fast:
+            values[i] += 1.0
+            values[SUMS] += elapsed
+            values[LAST] = now
+            if values[slot] == begun:
+                values[slot] = 0.0
+        else:
+            finish(cell, (values, slot, begun), None)
         return result
 
     return wrapper
 
 
-def _coroutine(function: Function, probe: Probe) -> Function:
-    enter, leave = probe.enter, probe.leave
+def _plain_step(function: Function, probe: StepProbe) -> Function:
+    known, bind, workflow = probe.known.get, probe.cell, probes.current.get
+
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        cell = known(workflow()) or bind()
+        slot = cell.tick()
+        begun = perf_counter()
+        values = cell.values
+        values[STARTED] += 1.0
+        if not values[slot]:
+            values[slot] = begun
+        try:
+            result = function(*args, **kwargs)
+        except BaseException as error:
+            try:
+                finish(cell, (values, slot, begun), error)
+            except RecursionError:
+                cells.late.append((cell, (values, slot, begun), perf_counter(), FAILED, "RecursionError"))
+            raise
+        now = perf_counter()
+        elapsed = now - begun
+        i = COUNTS + bisect_left(cell.bounds, elapsed)
+        if values is cell.fast:
+            values[i] += 1.0
+            values[SUMS] += elapsed
+            values[LAST] = now
+            if values[slot] == begun:
+                values[slot] = 0.0
+        else:
+            finish(cell, (values, slot, begun), None)
+        return result
+
+    return wrapper
+
+
+def _coroutine_run(function: Function, probe: RunProbe) -> Function:
+    cell, workflow, tick = probe.cell(), probe.workflow, probe.cell().tick
+    enter, leave = probes.current.set, probes.current.reset
 
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
-        mark = enter()
+        slot = tick()
+        begun = perf_counter()
+        values = cell.values
+        values[STARTED] += 1.0
+        if not values[slot]:
+            values[slot] = begun
+        token = enter(workflow)
         try:
             result = await function(*args, **kwargs)
         except BaseException as error:
-            leave(mark, error)
+            leave(token)
+            try:
+                finish(cell, (values, slot, begun), error)
+            except RecursionError:
+                cells.late.append((cell, (values, slot, begun), perf_counter(), FAILED, "RecursionError"))
             raise
-        leave(mark)
+        now = perf_counter()
+        leave(token)
+        elapsed = now - begun
+        i = COUNTS + bisect_left(cell.bounds, elapsed)
+        if values is cell.fast:
+            values[i] += 1.0
+            values[SUMS] += elapsed
+            values[LAST] = now
+            if values[slot] == begun:
+                values[slot] = 0.0
+        else:
+            finish(cell, (values, slot, begun), None)
+        return result
+
+    return wrapper
+
+
+def _coroutine_step(function: Function, probe: StepProbe) -> Function:
+    known, bind, workflow = probe.known.get, probe.cell, probes.current.get
+
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        cell = known(workflow()) or bind()
+        slot = cell.tick()
+        begun = perf_counter()
+        values = cell.values
+        values[STARTED] += 1.0
+        if not values[slot]:
+            values[slot] = begun
+        try:
+            result = await function(*args, **kwargs)
+        except BaseException as error:
+            try:
+                finish(cell, (values, slot, begun), error)
+            except RecursionError:
+                cells.late.append((cell, (values, slot, begun), perf_counter(), FAILED, "RecursionError"))
+            raise
+        now = perf_counter()
+        elapsed = now - begun
+        i = COUNTS + bisect_left(cell.bounds, elapsed)
+        if values is cell.fast:
+            values[i] += 1.0
+            values[SUMS] += elapsed
+            values[LAST] = now
+            if values[slot] == begun:
+                values[slot] = 0.0
+        else:
+            finish(cell, (values, slot, begun), None)
         return result
 
     return wrapper
@@ -142,3 +281,11 @@ def _async_generator(function: Function, probe: Probe) -> Function:
             raise
 
     return wrapper
+
+
+_BY_SORT: dict[str, Callable[[Function, Probe], Function]] = {
+    "plain": _plain,
+    "coroutine": _coroutine,
+    "generator": _generator,
+    "async generator": _async_generator,
+}

@@ -272,16 +272,15 @@ def _stand_ins(measure: _Measure) -> list[_Way]:
         "good": [((pair[0],), rest)],
         "bad": [((pair[1],), rest)],
     }
-    return ways + [
-        (tuple(r for r in role if r in ROLES), matchers)
-        for role, matchers in others.get(outcome, [])
-    ]
+    # A pair of which the list knows one half only is no pair.
+    return ways + [way for way in others.get(outcome, []) if all(role in ROLES for role in way[0])]
 
 
 def _source(family: Family, measure: _Measure, scope: Scope) -> _Source:
     pairs = [
         *promql.owner(scope.namespace, scope.workflow),
         *((k, "=", v) for k, v in family.where.items()),
+        *((label, "!=", "") for label in _distinguishing(family, scope.profile)),
     ]
     for semantic, operator, value in measure.matchers:
         if semantic == "outcome" and family.outcomes and value in _CLASSES:
@@ -294,6 +293,22 @@ def _source(family: Family, measure: _Measure, scope: Scope) -> _Source:
             )
     observed = family.type in ("histogram", "summary")
     return _Source(family, family.name, tuple(pairs), observed)
+
+
+def _distinguishing(family: Family, profile: Profile) -> tuple[str, ...]:
+    """The labels that only this part of its metric has, where one metric plays several roles without `where`."""
+    others = [
+        other
+        for other in profile.families
+        if other.name == family.name and other is not family and not _are_apart(family, other)
+    ]
+    shared = {label for other in others for label in other.labels.values()}
+    return tuple(label for label in family.labels.values() if others and label not in shared)
+
+
+def _are_apart(a: Family, b: Family) -> bool:
+    """Whether fixed matchers tell two parts of one metric apart already."""
+    return any(a.where[label] != b.where[label] for label in a.where.keys() & b.where.keys())
 
 
 def _outcome(family: Family, value: str) -> list[tuple[str, str, str]]:

@@ -18,16 +18,17 @@ for number in range(2000):
             pass
 
 
+families = {family.name: family for family in handle.collect()}
+
+
 def value(name, **labels):
-    return handle.registry.get_sample_value(name, {"status": "success", **labels})
+    family = families[name]
+    wanted = tuple({"status": "success", **labels}.get(label, "") for label in family.labels)
+    return dict(zip(family.keys, family.values))[wanted]
 
 
-names = {
-    sample.labels["workflow"]
-    for metric in handle.registry.collect()
-    for sample in metric.samples
-    if sample.name == "workflow_runs_total"
-}
+runs = families["workflow_runs_total"]
+names = {dict(zip(runs.labels, key))["workflow"] for key in runs.keys}
 print(len(names), "order-499" in names, "order-500" in names)
 print(value("workflow_runs_total", workflow="order-0"), value("workflow_runs_total", workflow="other"))
 print(value("workflow_steps_total", workflow="other", step="other"))
@@ -56,7 +57,7 @@ probe = StepProbe("load", workflow="")
 for number in range(2000):
     with flowgauge.run(f"order-{number}"):
         probe.leave(probe.enter())
-print(len(probe._cells))
+print(len(probe.known))
 """
 
 

@@ -439,9 +439,13 @@ def test_a_run_within_a_run_gives_the_outer_one_back_its_steps(name):
 def test_a_fault_of_the_measuring_never_reaches_the_caller_and_is_logged_once(
     name, monkeypatch, caplog
 ):
-    @flowgauge.workflow(name=name)
     def work():
-        return 5
+        with flowgauge.run(name):
+            return 5
+
+    @flowgauge.workflow(name=name)
+    def fails():
+        raise ValueError(name)
 
     def broken(*_):
         raise RuntimeError("broken cell")
@@ -453,11 +457,17 @@ def test_a_fault_of_the_measuring_never_reaches_the_caller_and_is_logged_once(
     monkeypatch.setattr(guard, "_reported", {})
     monkeypatch.setattr("flowgauge.cell.Cell.finish", broken)
     assert [work() for _ in range(3)] == [5, 5, 5]
+    for _ in range(3):
+        with pytest.raises(ValueError, match=name):
+            fails()
 
     assert [r.getMessage().split(";")[0] for r in caplog.records] == [
-        "measuring failed at enter",
-        "measuring failed at leave",
+        "measuring failed at begin",
+        "measuring failed at finish",
     ]
+    monkeypatch.undo()
+    cells.snapshots("run")
+    assert ends(runs(name)) == (3, 3, 0)  # counted late, and only once
 
 
 def test_a_recursion_without_end_leaves_no_step_in_progress(name):

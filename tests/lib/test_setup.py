@@ -92,9 +92,7 @@ def test_a_port_in_use_is_reported_with_the_remedy_and_the_workflow_goes_on(obse
 
     assert (handle.serving, handle.port, handle.address) == (False, None, None)
     assert (
-        handle.registry.get_sample_value(
-            "workflow_runs_total", {"workflow": name, "status": "success"}
-        )
+        handle.value("workflow_runs_total", workflow=name, status="success")
         == 1
     )
     [record] = caplog.records
@@ -147,9 +145,7 @@ def test_without_serving_no_port_is_opened(observe, name):
 
     assert (handle.serving, handle.port) == (False, None)
     assert (
-        handle.registry.get_sample_value(
-            "flowgauge_library_info", {"version": flowgauge.__version__}
-        )
+        handle.value("flowgauge_library_info", version=flowgauge.__version__)
         == 1
     )
 

@@ -9,7 +9,7 @@ from flowgauge_operator.measure import MissingRoleError, Scope, ThresholdError
 from flowgauge_operator.promql import ExpressionError
 
 # What the built-in vocabularies do not have: separate counters of outcomes, several families of one role, fixed
-# matchers, summaries, large bucket bounds.
+# matchers, two roles of one metric, summaries, large bucket bounds.
 ODD = """
 apiVersion: flowgauge.dev/v1alpha1
 kind: WorkflowProfile
@@ -26,6 +26,8 @@ spec:
   - {name: cpu_b_milliseconds_total, role: process.cpu, type: counter, unit: milliseconds, help: h, where: {mode: system}}
   - {name: backlog, role: queue.depth, type: gauge, help: h, labels: {queue: topic}, where: {tier: 'a"b'}}
   - {name: wait, role: queue.delay, type: histogram, unit: milliseconds, help: h, buckets: [30, 500, 1000000, 14400000]}
+  - {name: steps_total, role: step.started, type: counter, help: h, labels: {step: task}, where: {state: begun}}
+  - {name: steps_total, role: step.retried, type: counter, help: h, where: {state: again}}
   - {name: hold, role: lease.duration, type: histogram, help: h, buckets: [0.5, 30]}
 """
 # A vocabulary with failures and durations: the failures alone must not pass for all runs.
@@ -39,9 +41,10 @@ spec:
   extends: null
   families:
   - {name: fails_total, role: run.failed, type: counter, help: h}
+  - {name: store_fails_total, role: store.failed, type: counter, help: h}
   - {name: took_seconds, role: run.duration, type: histogram, help: h}
 """
-PROFILES = {name: profiles.builtin(name) for name in ("workflow", "contd", "tta-dev")} | {
+PROFILES = {name: profiles.builtin(name) for name in profiles.names()} | {
     "odd": profiles.parse(ODD, source="odd.yaml"),
     "failures": profiles.parse(FAILURES, source="failures.yaml"),
 }
@@ -197,6 +200,34 @@ EXPANSIONS = [
         "tta-dev",
         "$quantile(0.99, run.duration[5m], workflow)",
         'histogram_quantile(0.99, sum by (le, namespace, monitored_workflow, primitive_name) (rate(primitive_duration_seconds_bucket{namespace="shop",monitored_workflow="orders"}[5m])))',
+    ),
+    # One metric, two roles: each reads only what carries the label that it alone has.
+    (
+        "orchestrix",
+        "$rate(handler.failed[5m], error)",
+        'sum by (namespace, monitored_workflow, type) (rate(orchestrix_errors_total{namespace="shop",monitored_workflow="orders",handler!=""}[5m]))',
+    ),
+    (
+        "orchestrix",
+        "$rate(store.failed[5m], aggregate)",
+        'sum by (namespace, monitored_workflow, aggregate) (rate(orchestrix_errors_total{namespace="shop",monitored_workflow="orders",aggregate!=""}[5m]))',
+    ),
+    (
+        "orchestrix",
+        "$absent(message.rate)",
+        'absent(orchestrix_messages_per_second{namespace="shop",monitored_workflow="orders"})',
+    ),
+    # A role of failures alone stands in for the bad ones.
+    (
+        "failures",
+        '$rate(store.finished{outcome="bad"}[5m])',
+        'sum by (namespace, monitored_workflow) (rate(store_fails_total{namespace="shop",monitored_workflow="orders"}[5m]))',
+    ),
+    # Fixed matchers tell two parts apart already; labels that only one has are not asked for then.
+    (
+        "odd",
+        "$rate(step.started[5m])",
+        'sum by (namespace, monitored_workflow) (rate(steps_total{namespace="shop",monitored_workflow="orders",state="begun"}[5m]))',
     ),
     (
         "odd",
@@ -368,7 +399,11 @@ def test_a_wrong_macro_is_refused_with_what_is_wrong(text, message):
 @pytest.mark.parametrize(
     ("profile", "text"),
     [
-        ("contd", "$max(run.oldest_age)"),
+        ("contd", "$max(queue.depth)"),
+        ("orchestrix", "$rate(run.finished[5m])"),
+        ("orchestrix", '$rate(store.finished{outcome="good"}[5m])'),
+        ("failures", "$rate(store.finished[5m])"),
+        ("failures", '$rate(store.finished{outcome="counted"}[5m])'),
         ("tta-dev", "$rate(step.finished[5m])"),
         ("odd", "$buckets(step.duration[5m])"),
         ("odd", '$rate(run.finished{outcome="failed"}[5m])'),

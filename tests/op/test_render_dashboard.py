@@ -12,6 +12,7 @@ SLOS = [
     {"name": "fast", "objective": 95, "latency": {"threshold": "5s"}},
 ]
 GRAFANA = {"$__rate_interval": "5m", "$__range": "1h"}
+OBJECTIVE_PANELS = ("Error budget left", "Good events", "Burn rate")
 UNITS = {"percentunit", "s", "bytes", "cps", "short"}
 
 
@@ -172,17 +173,74 @@ def test_every_objective_has_its_panels(made):
     titles = [panel["title"] for panel in made["panels"]]
 
     assert [t for t in titles if "·" in t] == [
-        f"{what} · {slo['name']}"
-        for slo in SLOS
-        for what in ("Error budget left", "Good events", "Burn rate")
+        f"{what} · {slo['name']}" for slo in SLOS for what in OBJECTIVE_PANELS
     ]
 
 
-@each_board
-def test_rows_come_in_the_order_of_triage(made):
-    rows = [panel["title"] for panel in made["panels"] if panel["type"] == "row"]
+@pytest.mark.parametrize("profile", BOARDS)
+def test_rows_come_in_the_order_of_triage(profile):
+    rows = [panel["title"] for panel in BOARDS[profile]["panels"] if panel["type"] == "row"]
 
-    assert rows[:3] == ["Overview", "Objectives", "Runs"]
+    work = "Messages" if profile == "orchestrix" else "Runs"
+    assert rows[:3] == ["Overview", "Objectives", work]
+    assert rows.index("Process") > 2
+
+
+def test_a_vocabulary_without_runs_has_its_own_panels_before_those_of_the_process():
+    titles = [panel["title"] for panel in BOARDS["orchestrix"]["panels"] if panel["type"] != "row"]
+
+    assert titles == [
+        "Handler success ratio",
+        "Messages a second",
+        "Targets up",
+        *(f"{what} · {slo['name']}" for slo in SLOS for what in OBJECTIVE_PANELS),
+        "Message throughput",
+        "Handler latency",
+        "Error rates by type",
+        "Active handlers",
+        "Event store performance",
+        "Event store operations",
+        "Resident memory",
+        "CPU time",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("profile", "titles"),
+    [
+        (
+            "contd",
+            (
+                "Restore Latency P95",
+                "Workflow Success Rate",
+                "Managed Steps",
+                "Idempotency Hit Rate",
+            ),
+        ),
+        (
+            "ia-modules",
+            (
+                "Pipeline execution rate",
+                "Success rate",
+                "Active pipelines",
+                "Duration (P95)",
+                "Step duration by name",
+                "Error rate by type",
+                "API calls per pipeline",
+                "Cost per hour",
+                "Throughput (items/sec)",
+                "Memory usage",
+                "CPU usage",
+            ),
+        ),
+    ],
+)
+def test_a_guides_panels_are_there_and_nothing_is_shown_twice(profile, titles):
+    panels = [panel for panel in BOARDS[profile]["panels"] if panel["type"] != "row"]
+    shown = [tuple(target["expr"] for target in panel["targets"]) for panel in panels]
+
+    assert set(titles) <= {panel["title"] for panel in panels}
+    assert len(shown) == len(set(shown))
 
 
 def test_a_legend_speaks_of_the_vocabularys_own_labels():

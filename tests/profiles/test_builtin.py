@@ -23,11 +23,35 @@ BASE = [
     "QueueItemOld",
     "ChecksumMismatch",
 ]
+OF_PIPELINES = {"SlowRuns": "PipelineDurationAnomaly"}
 ALERTS = {
     "workflow": [f"Workflow{name}" for name in BASE],
-    "contd": [n for n in BASE if n not in ("RunStuck", "RetryStorm", "QueueItemOld")]
+    "contd": [n for n in BASE if n != "QueueItemOld"]
     + ["DataCorruption", "RestoreLatencySLO", "WorkflowSuccessRate"],
-    "tta-dev": [*BASE[:5], "LowThroughput"],
+    "tta-dev": [*BASE[:7]],
+    "ia-modules": [
+        OF_PIPELINES.get(n, n) for n in BASE if n not in ("QueueItemOld", "ChecksumMismatch")
+    ]
+    + ["HighCost", "NoExecutions", "APIRateLimitApproaching", "QueueDepthGrowing"]
+    + ["HighMemoryUsage", "HighCPUUsage"],
+    "orchestrix": [*BASE[:4], "HighStoreErrorRate", "SlowHandlers"],
+}
+# What each guide says of its alerts: name, and threshold in base units (None where it names no number).
+GUIDES = {
+    "contd": {"DataCorruption": None, "RestoreLatencySLO": 1, "WorkflowSuccessRate": 0.99},
+    "ia-modules": {
+        "HighErrorRate": 0.05,
+        "PipelineDurationAnomaly": 300,
+        "HighCost": 10,
+        "LowThroughput": 100,
+        "HighMemoryUsage": 1e9,
+        "NoExecutions": None,
+        "HighStepFailureRate": 0.1,
+        "APIRateLimitApproaching": 1000,
+        "HighCPUUsage": 0.8,
+        "QueueDepthGrowing": 0.1,
+    },
+    "orchestrix": {"HighErrorRate": 0.05, "SlowHandlers": 1},
 }
 ROLE = re.compile(r"\$(?:quantile\([0-9.]+,\s*|[a-z]+\()([a-z]+\.[a-z_]+)")
 
@@ -46,7 +70,7 @@ def rendered(name):
 
 
 def test_these_are_built_in():
-    assert NAMES == ("contd", "tta-dev", "workflow")
+    assert NAMES == ("contd", "ia-modules", "orchestrix", "tta-dev", "workflow")
 
 
 @pytest.mark.parametrize("name", [*NAMES, "base"])
@@ -77,13 +101,47 @@ def test_every_own_entry_of_a_profile_is_rendered_for_it(name):
     own = [text for text in texts(profile) if text not in texts(base)]
     values = {"threshold": "1", "window": "5m", "seconds": "1"}
 
-    assert all(expand(text, Scope(profile, "shop", "orders", values=values)) for text in own)
+    scope = Scope(profile, "shop", "orders", threshold=5, values=values)
+    assert all(expand(text, scope) for text in own)
+
+
+@pytest.mark.parametrize(("name", "alerts"), GUIDES.items())
+def test_a_guides_alerts_are_there_with_its_thresholds(name, alerts):
+    have = {alert.name: alert.threshold for alert in profiles.builtin(name).alerts}
+
+    assert {alert: have.get(alert, "missing") for alert in alerts} == alerts
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_family_carries_labels_that_exist(name):
+def test_every_family_carries_labels_that_its_role_has(name):
     for family in profiles.builtin(name).families:
-        assert set(family.labels) <= set(LABELS)
+        assert set(family.labels) <= set(ROLES[family.role].labels), family.name
+
+
+def test_every_role_has_labels_that_exist_and_every_label_a_role():
+    assert {label for role in ROLES.values() for label in role.labels} == set(LABELS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_the_library_says_of_itself_and_its_process_has_one_name_everywhere(name):
+    families = {f.name: (f.role, f.type, dict(f.labels)) for f in profiles.builtin(name).families}
+
+    assert OWN.items() <= families.items()
+
+
+OWN = {
+    "flowgauge_library_info": ("library.info", "info", {"version": "version"}),
+    "flowgauge_series_dropped_total": ("series.dropped", "counter", {}),
+    "process_resident_memory_bytes": ("process.memory", "gauge", {}),
+    "process_cpu_seconds_total": ("process.cpu", "counter", {}),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_counter_is_called_total_but_for_names_that_a_guide_gives(name):
+    counters = {f.name for f in profiles.builtin(name).families if f.type == "counter"}
+
+    assert {n for n in counters if not n.endswith("_total")} <= {"pipeline_cost_usd"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -93,6 +151,7 @@ def test_a_threshold_of_seconds_can_be_passed_within_the_buckets(name):
         for role in re.findall(r"\$quantile\(0.95, ([a-z]+\.[a-z_]+)", alert.expr):
             for family in profile.by_role(role):
                 assert alert.threshold < family.buckets[-1] * float(family.factor)
+                assert alert.threshold in [b * float(family.factor) for b in family.buckets]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -112,5 +171,5 @@ def test_a_profile_that_does_not_exist_names_those_that_do():
         profiles.builtin("nothing")
 
     assert str(caught.value) == (
-        "profile 'nothing': does not exist; built in are contd, tta-dev, workflow"
+        "profile 'nothing': does not exist; built in are contd, ia-modules, orchestrix, tta-dev, workflow"
     )

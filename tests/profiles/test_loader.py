@@ -29,6 +29,10 @@ def panel(text):
     return f"{HEAD}  panels:\n  - {{description: D., type: stat, queries: [], {text}}}\n"
 
 
+TWO_PARTS = typed("role: run.started, type: counter") + (
+    "  - {name: a, role: run.retried, type: counter, help: h2}\n"
+)
+
 BROKEN = {
     "a: [": "mine.yaml: is not valid YAML: ",
     "a: 1\na: 2": "the key 'a' stands twice",
@@ -133,6 +137,29 @@ BROKEN = {
         "spec.alerts[1]: repeats A; remove one of the two"
     ),
     panel("title: T") + panel("title: T").split("panels:\n")[1]: "spec.panels[1]: repeats T",
+    panel("title: T, replaces: Nothing"): (
+        "spec.panels[0].replaces: is 'Nothing', which is not inherited; inherited are Success ratio, Runs in progress"
+    ),
+    alert("name: A, expr: a, replaces: SlowRun"): (
+        "spec.alerts[0].replaces: is 'SlowRun', which is not inherited; inherited are TargetDown, "
+    ),
+    alert("name: A, expr: a, replaces: SlowRuns").replace(
+        "  alerts", "  extends: null\n  alerts"
+    ): ("spec.alerts[0].replaces: is 'SlowRuns', which is not inherited; inherited are none"),
+    alert("name: A, expr: a, replaces: SlowRuns")
+    + alert("name: B, expr: a, replaces: SlowRuns").split("alerts:\n")[1]: (
+        "spec.alerts[1]: takes a place that is taken; remove one of the two"
+    ),
+    alert("name: SlowRuns, expr: a")
+    + alert("name: B, expr: a, replaces: SlowRuns").split("alerts:\n")[1]: (
+        "spec.alerts[1]: takes a place that is taken; remove one of the two"
+    ),
+    TWO_PARTS: (
+        "spec.families[1].help: is 'h2', but a has 'h' in spec.families[0]; make them equal"
+    ),
+    TWO_PARTS.replace("run.retried, type: counter, help: h2", "run.active, type: gauge, help: h"): (
+        "spec.families[1].type: is 'gauge', but a has 'counter' in spec.families[0]; make them equal"
+    ),
     panel("title: T, unit: milliseconds"): (
         "spec.panels[0].unit: is 'milliseconds', must be one of ratio, seconds, bytes, per_second, cost"
     ),
@@ -156,6 +183,24 @@ def test_a_profile_inherits_from_base_and_replaces_by_name():
     assert [a.name for a in mine.alerts] == [a.name for a in base.alerts]
     assert next(a for a in mine.alerts if a.name == "SlowRuns").expr == "a"
     assert (mine.recordings, mine.slis, mine.panels) == (base.recordings, base.slis, base.panels)
+
+
+def test_an_entry_under_another_name_stands_where_that_stood_which_it_replaces():
+    text = alert("name: Late, expr: a, replaces: SlowRuns")
+    text += "  panels:\n  - {title: Load, replaces: Runs in progress, description: D., type: stat, queries: []}\n"
+    mine, base = profiles.parse(text, source="mine.yaml"), profiles.builtin("base")
+
+    instead = {"SlowRuns": "Late", "Runs in progress": "Load"}
+    assert [a.name for a in mine.alerts] == [instead.get(a.name, a.name) for a in base.alerts]
+    assert [p.title for p in mine.panels] == [instead.get(p.title, p.title) for p in base.panels]
+
+
+def test_an_entry_may_replace_two_one_by_place_and_one_by_name():
+    text = alert("name: SlowRuns, expr: a, replaces: RunStuck")
+    mine, base = profiles.parse(text, source="mine.yaml"), profiles.builtin("base")
+
+    names = [a.name for a in base.alerts if a.name != "SlowRuns"]
+    assert [a.name for a in mine.alerts] == [n if n != "RunStuck" else "SlowRuns" for n in names]
 
 
 def test_a_profile_that_extends_nothing_has_its_own_entries_only():

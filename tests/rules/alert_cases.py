@@ -44,11 +44,53 @@ def steps(good, bad, step="load"):
     )
 
 
-def durations(role, **buckets):
+def active(values):
+    """Runs in progress."""
+    return (("run.active", {}, values),)
+
+
+def items(values):
+    """Items processed."""
+    return (("record.processed", {}, values),)
+
+
+def queue(values):
+    """The depth of a queue."""
+    return (("queue.depth", {"queue": "in"}, values),)
+
+
+def calls(values, failed="0x60"):
+    """Calls of a handler, and those that raised."""
+    return (
+        ("handler.duration_count", {"handler": "handle"}, values),
+        ("handler.failed", {"error": "handler_error", "handler": "handle"}, failed),
+    )
+
+
+def stored(values, failed="0x60"):
+    """Operations of an event store, and those that failed."""
+    return (
+        ("store.finished", {"operation": "save", "store": "postgres"}, values),
+        ("store.failed", {"error": "concurrency_error", "aggregate": "order"}, failed),
+    )
+
+
+def cpu(**pods):
+    """CPU seconds by pod."""
+    return tuple(("process.cpu", {"pod": pod}, values) for pod, values in pods.items())
+
+
+def memory(**pods):
+    """Bytes of memory by pod."""
+    return tuple(("process.memory", {"pod": pod}, values) for pod, values in pods.items())
+
+
+def durations(role, labels=None, **buckets):
     """A histogram: bucket bounds in seconds as `le300`, with milliseconds as `le0_5`."""
     bounds = {bound.removeprefix("le").replace("_", "."): v for bound, v in buckets.items()}
     bounds["+Inf"] = list(buckets.values())[-1]
-    return tuple((f"{role}_bucket", {"le": bound}, values) for bound, values in bounds.items())
+    own = labels or {}
+    return tuple((f"{role}_bucket", own | {"le": b}, values) for b, values in bounds.items())
 
 
 def up(**pods):
@@ -265,6 +307,189 @@ CASES = {
         good=(("run.success_ratio", {}, "0.995x60"),),
         resolves=(("run.success_ratio", {}, "0.9x15 1x60"),),
         resolved="17m",
+    ),
+    "PipelineDurationAnomaly": Cases(
+        severity="warning",
+        description="The 95th percentile of the duration of pipelines of {owner} is 9m 45s.",
+        at="20m",
+        bad=durations("run.duration", le300="0x60", le600="0+1x60"),
+        good=durations("run.duration", le300="0+1x60", le600="0+1x60"),
+        resolves=durations("run.duration", le300="0x20 1+1x60", le600="0+1x80"),
+        resolved="40m",
+        silent={
+            "counter reset": durations(
+                "run.duration", le300="90+1x20 0+1x40", le600="90+1x20 0+1x40"
+            ),
+            "idle": durations("run.duration", le300="0x60", le600="9x60"),
+        },
+    ),
+    "ia-modules/LowThroughput": Cases(
+        severity="warning",
+        description="Pipelines of {owner} are in progress all the time and process only 10 items a second.",
+        at="35m",
+        bad=items("0+600x60") + active("1x60"),
+        good=items("0+12000x60") + active("1x60"),
+        resolves=items("0+600x35 33000+12000x60") + active("1x95"),
+        resolved="50m",
+        silent={
+            "counter reset": items("900000+12000x20 0+12000x40") + active("1x60"),
+            "idle": items("0+12000x20 240000x40") + active("1x20 0x40"),
+            "now and then a pipeline": items("0+600x60") + active("1 0 " * 30),
+            "pipelines that count no items": items("0x60") + active("1x60"),
+        },
+    ),
+    "HighCost": Cases(
+        severity="warning",
+        description="Pipelines of {owner} cost 30 in the last hour.",
+        at="90m",
+        bad=(("cost.total", {}, "0+0.5x180"),),
+        good=(("cost.total", {}, "0+0.1x180"),),
+        resolves=(("cost.total", {}, "0+0.5x90 45x90"),),
+        resolved="140m",
+        silent={"counter reset": (("cost.total", {}, "900+0.1x60 0+0.1x120"),)},
+    ),
+    "NoExecutions": Cases(
+        severity="warning",
+        description="No pipeline of {owner} has ended for twenty minutes, and none is in progress.",
+        at="45m",
+        bad=runs("0+1x20 20x60") + active("0x80"),
+        good=runs("0+1x80") + active("0x80"),
+        resolves=runs("0+1x20 20x30 21+1x40") + active("0x90"),
+        resolved="55m",
+        silent={
+            "counter reset": runs("900+1x30 0+1x60") + active("0x90"),
+            "one runs for long": runs("5x90") + active("1x90"),
+            "one every ten minutes": runs("0x9 1x9 2x9 3x9 4x9 5x9 6x9") + active("0x90"),
+            "one ended fifteen minutes ago": runs("0+1x30 30x60") + active("0x90"),
+        },
+    ),
+    "APIRateLimitApproaching": Cases(
+        severity="warning",
+        description="Pipelines of {owner} call llm 1.5k times a second.",
+        at="15m",
+        bad=(("api.called", {"api": "llm"}, "0+90000x60"),),
+        good=(("api.called", {"api": "llm"}, "0+30000x60"),),
+        resolves=(("api.called", {"api": "llm"}, "0+90000x20 1800000+6000x60"),),
+        resolved="35m",
+        silent={
+            "counter reset": (("api.called", {"api": "llm"}, "9000000+30000x10 0+30000x50"),),
+            "two interfaces, each with a limit of its own": (
+                ("api.called", {"api": "llm"}, "0+40000x60"),
+                ("api.called", {"api": "search"}, "0+40000x60"),
+            ),
+        },
+        labels={"api": "llm"},
+    ),
+    "QueueDepthGrowing": Cases(
+        severity="warning",
+        description="The queue in of {owner} grows by 54.3% of its depth an hour.",
+        at="120m",
+        bad=queue(" ".join(str(20 + i) for i in range(181))),
+        good=queue("100x180"),
+        resolves=queue(" ".join(str(20 + i) for i in range(121)) + " 140x120"),
+        resolved="200m",
+        silent={
+            "a burst that is worked off": queue(
+                " ".join(str(20 + i) for i in range(100)) + " 0x80"
+            ),
+            "empty now and then": queue(" ".join(str(i % 25 * i) for i in range(181))),
+            "few items": queue(" ".join(str(1 + i // 40) for i in range(181))),
+            "the noise of a deep queue": queue("1000 1080 960 1040 " * 45),
+            "grown and steady": queue("20x30 200x150"),
+        },
+        labels={"queue": "in"},
+    ),
+    "HighMemoryUsage": Cases(
+        severity="warning",
+        description="A process of {owner} uses 1.118GiB of memory.",
+        at="15m",
+        bad=memory(a="1200000000x60", b="200000000x60"),
+        good=memory(a="400000000x60", b="200000000x60"),
+        resolves=memory(a="1200000000x20 400000000x60"),
+        resolved="22m",
+        silent={
+            "two processes that use it together": memory(a="600000000x60", b="600000000x60"),
+            "a peak": memory(a="400000000x8 1200000000x4 400000000x60"),
+        },
+    ),
+    "HighCPUUsage": Cases(
+        severity="warning",
+        description="The processes of {owner} use 90% of a core each, in the mean.",
+        at="20m",
+        bad=cpu(a="0+57x60", b="0+51x60"),
+        good=cpu(a="0+30x60", b="0+30x60"),
+        resolves=cpu(a="0+57x20 1140+6x60", b="0+51x20 1020+6x60"),
+        resolved="30m",
+        silent={
+            "counter reset": cpu(a="900+30x10 0+30x50", b="0+30x60"),
+            "one of two is busy": cpu(a="0+57x60", b="0+3x60"),
+        },
+    ),
+    "orchestrix/MetricsAbsent": Cases(
+        severity="warning",
+        description=(
+            "No series of the rate of messages of {owner}; an idle program has it at zero, so nothing is being measured."
+        ),
+        at="15m",
+        bad=(),
+        good=(("message.rate", {}, "0x60"),),
+        resolves=(("message.rate", {}, "_x20 0x40"),),
+        resolved="22m",
+        silent={"a pod is replaced within minutes": (("message.rate", {}, "0x10 _x8 0x40"),)},
+        fires_without_data=True,
+    ),
+    "orchestrix/HighErrorRate": Cases(
+        severity="warning",
+        description="10% of the handler calls of {owner} failed in the last ten minutes.",
+        at="20m",
+        bad=calls("0+10x60", "0+1x60"),
+        good=calls("0+100x60", "0+1x60"),
+        resolves=calls("0+10x80", "0+1x20 20x60"),
+        resolved="40m",
+        silent={
+            "counter reset": calls("900+10x10 0+10x50", "100x10 0x50"),
+            "one failure of a quiet handler": calls("0+1x60", "0x12 1x48"),
+            "idle": calls("7x60", "7x60"),
+            "errors of the store, which have a rate of their own": calls("0+10x60")
+            + stored("0+10x60", "0+5x60"),
+        },
+    ),
+    "HighStoreErrorRate": Cases(
+        severity="warning",
+        description="10% of the operations of the event store of {owner} failed in the last ten minutes.",
+        at="20m",
+        bad=stored("0+10x60", "0+1x60"),
+        good=stored("0+100x60", "0+1x60"),
+        resolves=stored("0+10x80", "0+1x20 20x60"),
+        resolved="40m",
+        silent={
+            "counter reset": stored("900+10x10 0+10x50", "100x10 0x50"),
+            "one failure of a quiet store": stored("0+1x60", "0x12 1x48"),
+            "errors of handlers, which have a rate of their own": stored("0+10x60")
+            + calls("0+10x60", "0+5x60"),
+        },
+    ),
+    "SlowHandlers": Cases(
+        severity="warning",
+        description="The 95th percentile of the duration of handle of {owner} is 4.8s.",
+        at="20m",
+        bad=durations("handler.duration", {"handler": "handle"}, le1="0x60", le5="0+1x60")
+        + durations("handler.duration", {"handler": "other"}, le1="0+100x60", le5="0+100x60"),
+        good=durations("handler.duration", {"handler": "handle"}, le1="0+1x60", le5="0+1x60"),
+        resolves=durations(
+            "handler.duration", {"handler": "handle"}, le1="0x20 1+1x60", le5="0+1x80"
+        ),
+        resolved="40m",
+        silent={
+            "counter reset": durations(
+                "handler.duration",
+                {"handler": "handle"},
+                le1="90+1x20 0+1x40",
+                le5="90+1x20 0+1x40",
+            ),
+            "idle": durations("handler.duration", {"handler": "handle"}, le1="0x60", le5="9x60"),
+        },
+        labels={"handler": "handle"},
     ),
 }
 

@@ -20,7 +20,7 @@ SLOS = {
     "custom": {
         "objective": 99.9999,
         "custom": {
-            "total": "$rate(run.duration[$window])",
+            "total": "$rate(process.cpu[$window])",
             "bad": "y{$owner} # odd\n > 1",
         },
     },
@@ -94,13 +94,18 @@ def _series(profile, namespace, role, labels):
     owner = {"namespace": namespace, "monitored_workflow": "orders"}
     if role == "target.up":
         return _selector("up", owner | labels)
-    role, _, part = role.partition("_bucket") if role.endswith("_bucket") else (role, "", "")
+    role, suffix = _parted(role)
     family = profile.by_role(role)[0]
     named = {
         family.labels.get(key, key): _value(family, key, value) for key, value in labels.items()
     }
-    suffix = "_bucket" if "le" in labels else ""
-    return _selector(f"{family.name}{suffix}{part}", owner | named)
+    return _selector(f"{family.name}{suffix}", owner | named)
+
+
+def _parted(role):
+    """A role, and the suffix of the sample that is meant."""
+    suffix = next((suffix for suffix in ("_bucket", "_count") if role.endswith(suffix)), "")
+    return role.removesuffix(suffix), suffix
 
 
 def _value(family, label, value):
@@ -117,7 +122,8 @@ def _selector(name, labels):
 
 def labels_of(profile, cases):
     """The labels of an alert beyond the owner's, as the vocabulary calls them."""
-    families = [f for role, *_ in cases.bad for f in profiles.builtin(profile).by_role(role)]
+    roles = [_parted(role)[0] for role, *_ in cases.bad]
+    families = [f for role in roles for f in profiles.builtin(profile).by_role(role)]
     return {families[0].labels.get(key, key): value for key, value in cases.labels.items()}
 
 
@@ -170,14 +176,14 @@ def cases_of(alert, cases, profile, summary):
     ]
 
 
-def write_tests(folder, profile, alert, cases, content):
+def write_tests(folder, profile, alert, cases, content, *, whole=True):
     """A rule file and a test file of one alert; the name of the latter."""
     rule = next(r for group in content for r in group["rules"] if r.get("alert") == alert)
     rules = write(folder / f"{profile}-{alert}.yaml", {"groups": content})
     # promtool looks at all groups at this interval; the guard of burn alerts counts on 30 s.
     every = "30s" if cases.step == "1m" else cases.step
     made = cases_of(alert, cases, profile, rule["annotations"]["summary"])
-    if profile != profiles.DEFAULT:
+    if not whole:
         # The form of an alert is tested once; here it is whether the vocabulary's names and units are right.
         made = [case for case in made if case["name"] in ("fires", "resolves", "counter reset")]
     content = {"rule_files": [rules], "evaluation_interval": every, "tests": made}
@@ -194,8 +200,11 @@ def only(alert, content):
 def test_every_alert_does_what_it_is_for(promtool, tmp_path, profile):
     both = groups(profile) + groups(profile, "other")
 
+    def whole(name):
+        return profile == profiles.DEFAULT or name not in alerts_of(profiles.DEFAULT).values()
+
     files = [
-        write_tests(tmp_path, profile, alert, CASES[name], only(alert, both))
+        write_tests(tmp_path, profile, alert, CASES[name], only(alert, both), whole=whole(name))
         for alert, name in alerts_of(profile).items()
     ]
     done = run(promtool, "test", "rules", *files, cwd=tmp_path)
@@ -262,6 +271,72 @@ def test_time_objectives_count_bad_time_with_and_without_data(promtool, tmp_path
         {"name": "no data", "interval": "1m", "promql_expr_test": without},
     ]
     content = {"rule_files": [rules], "evaluation_interval": "30s", "tests": tests}
+    done = run(promtool, "test", "rules", write(tmp_path / "test.yaml", content), cwd=tmp_path)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def sample(name, value, **labels):
+    """A sample that an expression must yield, of the workflow `orders` in `shop`."""
+    owner = {"namespace": "shop", "monitored_workflow": "orders"}
+    return {"labels": _selector(name, owner | labels), "value": value}
+
+
+def test_objectives_over_handlers_count_failed_and_slow_calls(promtool, tmp_path):
+    slos = {"ok": {"objective": 99, "success": {}}}
+    slos["fast"] = {"objective": 95, "latency": {"threshold": "1s"}}
+    content = [g for g in groups("orchestrix", slos=slos) if g["name"].endswith("-short")]
+    handler = {"handler": "handle"}
+    buckets = {"1": "0+2x30", "5": "0+4x30", "+Inf": "0+4x30"}
+    given = [("handler.duration_bucket", handler | {"le": le}, v) for le, v in buckets.items()]
+    given += [("handler.duration_count", handler, "0+4x30")]
+    given += [("handler.failed", handler | {"error": "handler_error"}, "0+1x30")]
+    given += [("store.failed", {"aggregate": "order", "error": "concurrency_error"}, "0+9x30")]
+
+    def ratio(slo, value):
+        expected = [sample(RATIO, value, slo=slo)]
+        return {"expr": f'{RATIO}{{slo="{slo}"}}', "eval_time": "20m", "exp_samples": expected}
+
+    rules = write(tmp_path / "rules.yaml", {"groups": content})
+    tests = [
+        {
+            "interval": "1m",
+            "input_series": series("orchestrix", "shop", given),
+            "promql_expr_test": [ratio("ok", 0.25), ratio("fast", 0.5)],
+        }
+    ]
+    content = {"rule_files": [rules], "fuzzy_compare": True, "tests": tests}
+    done = run(promtool, "test", "rules", write(tmp_path / "test.yaml", content), cwd=tmp_path)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_recordings_of_tta_dev_are_by_primitive(promtool, tmp_path):
+    content = [g for g in groups("tta-dev") if g["name"].endswith("/recordings")]
+    given = [
+        ("run.finished", {"workflow": "a", "outcome": "good"}, "0+3x30"),
+        ("run.finished", {"workflow": "a", "outcome": "bad"}, "0+1x30"),
+        ("run.finished", {"workflow": "b", "outcome": "good"}, "0+4x30"),
+        ("run.finished", {"workflow": "idle", "outcome": "good"}, "4x30"),
+        *(
+            ("run.duration_bucket", {"workflow": "a", "le": le}, values)
+            for le, values in {"1": "0x30", "2": "0+4x30", "+Inf": "0+4x30"}.items()
+        ),
+    ]
+    rate, latency = "primitive:error_rate:5m", "primitive:latency:p95"
+    rates = [sample(rate, 0.25, primitive_name="a"), sample(rate, 0, primitive_name="b")]
+    checks = {rate: rates, latency: [sample(latency, 1.95, primitive_name="a")]}
+    test = {
+        "interval": "1m",
+        "input_series": series("tta-dev", "shop", given),
+        "promql_expr_test": [
+            {"expr": expr, "eval_time": "20m", "exp_samples": samples}
+            for expr, samples in checks.items()
+        ],
+    }
+
+    rules = write(tmp_path / "rules.yaml", {"groups": content})
+    content = {"rule_files": [rules], "fuzzy_compare": True, "tests": [test]}
     done = run(promtool, "test", "rules", write(tmp_path / "test.yaml", content), cwd=tmp_path)
 
     assert done.returncode == 0, done.stdout + done.stderr

@@ -140,12 +140,6 @@ def _assemble(name: str, spec: _Spec, decoder: Decoder) -> Profile:
     if spec.extends not in (None, _BASE):
         decoder.fail("spec.extends", f"is {spec.extends!r}, must be {_BASE!r} or null")
     base = builtin(_BASE) if spec.extends and name != _BASE else None
-
-    def inherit(own: Iterable[Any], kind: str, key: str) -> tuple[Any, ...]:
-        merged = {getattr(item, key): item for item in getattr(base, kind, ())}
-        merged.update({getattr(item, key): item for item in own})
-        return tuple(merged.values())
-
     return Profile(
         name=name,
         title=spec.title,
@@ -153,11 +147,35 @@ def _assemble(name: str, spec: _Spec, decoder: Decoder) -> Profile:
         scrape=spec.scrape,
         alert_prefix=spec.alert_prefix,
         families=spec.families,
-        recordings=inherit(spec.recordings, "recordings", "record"),
-        alerts=inherit(spec.alerts, "alerts", "name"),
-        slis=inherit(spec.slis, "slis", "name"),
-        panels=inherit(spec.panels, "panels", "title"),
+        recordings=_merged(base, spec.recordings, "recordings", "record", decoder),
+        alerts=_merged(base, spec.alerts, "alerts", "name", decoder),
+        slis=_merged(base, spec.slis, "slis", "name", decoder),
+        panels=_merged(base, spec.panels, "panels", "title", decoder),
     )
+
+
+def _merged(
+    base: Profile | None, own: tuple[Any, ...], kind: str, key: str, decoder: Decoder
+) -> tuple[Any, ...]:
+    """What is inherited, with a profile's own entries in the places of those that they replace."""
+    inherited = {getattr(item, key): item for item in getattr(base, kind, ())}
+    # An entry stands where the one stood that it takes the place of: the order of panels is that of triage.
+    places: dict[str, Any] = {}
+    for i, item in enumerate(own):
+        replaced = getattr(item, "replaces", "")
+        if replaced and replaced not in inherited:
+            known = ", ".join(inherited) or "none"
+            message = f"is {replaced!r}, which is not inherited; inherited are {known}"
+            decoder.fail(f"spec.{kind}[{i}].replaces", message)
+        if places.setdefault(replaced or getattr(item, key), item) is not item:
+            decoder.fail(f"spec.{kind}[{i}]", "takes a place that is taken; remove one of the two")
+    named = {getattr(item, key) for item in own}
+    merged = [
+        places.pop(name, item)
+        for name, item in inherited.items()
+        if name in places or name not in named
+    ]
+    return (*merged, *places.values())
 
 
 def _check(profile: _Spec, decoder: Decoder) -> None:
@@ -171,6 +189,7 @@ def _check(profile: _Spec, decoder: Decoder) -> None:
         _check_unique(getattr(profile, kind), key, f"spec.{kind}", decoder)
     for i, family in enumerate(profile.families):
         _check_family(family, f"spec.families[{i}]", decoder)
+    _check_shared(profile.families, decoder)
     for i, recording in enumerate(profile.recordings):
         if not _RECORD.fullmatch(recording.record):
             decoder.fail(
@@ -224,6 +243,20 @@ def _check_family(family: Family, path: str, decoder: Decoder) -> None:
         decoder.fail(f"{path}.buckets", "must rise, each value once")
     if family.buckets and family.type != "histogram":
         decoder.fail(f"{path}.buckets", f"is for histograms, but {family.name} is a {family.type}")
+
+
+def _check_shared(families: Iterable[Family], decoder: Decoder) -> None:
+    """Families of one name are parts of one metric, which has one type and one help in a scrape."""
+    first: dict[str, tuple[int, Family]] = {}
+    for i, family in enumerate(families):
+        j, other = first.setdefault(family.name, (i, family))
+        for field in ("type", "help"):
+            mine, its = getattr(family, field), getattr(other, field)
+            if mine != its:
+                decoder.fail(
+                    f"spec.families[{i}].{field}",
+                    f"is {mine!r}, but {family.name} has {its!r} in spec.families[{j}]; make them equal",
+                )
 
 
 def _check_unit(family: Family, base: str, path: str, decoder: Decoder) -> None:

@@ -66,7 +66,10 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """An alert over roles. `$threshold` in `expr` is `threshold`, in the base unit that `unit` names."""
+    """An alert over roles. `$threshold` in `expr` is `threshold`, in the base unit that `unit` names.
+
+    `replaces` names the inherited alert that this one takes the place of.
+    """
 
     name: str
     expr: str
@@ -76,6 +79,7 @@ class Alert:
     threshold: float | None = None
     unit: str = ""
     for_: str = "0s"
+    replaces: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +102,10 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """A dashboard panel over roles. `steps` are (value, colour) thresholds above the first, which is `color`."""
+    """A dashboard panel over roles. `steps` are (value, colour) thresholds above the first, which is `color`.
+
+    `replaces` is the title of the inherited panel that this one takes the place of.
+    """
 
     title: str
     description: str
@@ -113,6 +120,7 @@ class Panel:
     minimum: float | None = None
     maximum: float | None = None
     stack: bool = False
+    replaces: str = ""
 
 
 @dataclass(frozen=True, slots=True)

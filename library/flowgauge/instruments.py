@@ -1,0 +1,729 @@
+"""Counters, gauges, histograms and summaries of one's own, by name and labels: the collector's part of the library.
+
+    collector = MetricsCollector()
+    requests = collector.counter("http_requests_total", "Requests.", labels=["method"])
+    requests.inc(method="GET")
+
+What is wrong with a declaration is raised at once, where the program starts. Nothing is raised afterwards: a label
+that is missing, an amount that is no number or a counter that would go down is logged, rarely, and not counted.
+
+Each label set is a run of slots, written by the rule of `slots`. A metric has at most `limit` label sets; later ones
+share the set whose values are `other`, so that sums stay right and memory is bounded.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from time import perf_counter
+from typing import Any, Final, Generic, Literal, NamedTuple, Self, TypeVar
+from weakref import WeakSet
+
+from flowgauge import forks, guard, slots
+from flowgauge.cell import OTHER
+from flowgauge.cells import text
+from flowgauge.metrics import Distribution, Kind, LabelValues, MetricFamily, Quantiles, Value
+from flowgauge.sketch import Sketch
+from flowgauge.slots import Values
+
+# Label sets of one metric; the guides ask for fewer than 1,000.
+LIMIT: Final = 1000
+# Seconds, from 5 ms to 10 s: what prometheus_client takes, so that a program that moves here keeps its series.
+BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+QUANTILES: Final = (0.5, 0.9, 0.95, 0.99)
+# How the values of one gauge in several processes become one.
+Merge = Literal["sum", "max", "min", "latest"]
+
+_ALL: Final = slice(None)
+_RESERVED: Final = {"histogram": "le", "summary": "quantile"}
+
+
+class Found(NamedTuple):
+    """A run of slots of another process; `errors` names the slots of errors, for calls."""
+
+    description: slots.Description
+    values: list[float]
+    errors: dict[str, int]
+
+
+class Child:
+    """One label set of a metric. Keep it where the same labels are used often."""
+
+    __slots__ = ("_describe", "_size", "values")
+
+    def __init__(self, describe: Callable[[], slots.Description], size: int) -> None:
+        self._describe = describe
+        self._size = size
+        self.values: Values = slots.allocate(describe(), size)
+
+    def reset(self) -> None:
+        """Forget everything, in a forked child."""
+        self.values = slots.allocate(self._describe(), self._size)
+
+    def move(self) -> None:
+        """Keep the numbers in the storage that is used now."""
+        old = self.values
+        fresh = slots.allocate(self._describe(), self._size)
+        self.values = fresh
+        for i in range(len(old)):
+            fresh[i] += old[i]
+            old[i] = 0.0
+
+
+class CounterChild(Child):
+    """A number that only grows."""
+
+    __slots__ = ()
+
+    def inc(self, amount: float = 1.0) -> None:
+        """Add `amount`; one that is negative or no finite number is logged and not counted."""
+        try:
+            if amount >= 0 and amount - amount == 0:  # neither NaN nor infinite
+                self.values[0] += amount
+                return
+        except Exception as error:
+            guard.report("counter", error)
+            return
+        guard.warn("counter", f"a counter cannot go up by {amount!r}; use a gauge for what goes down")
+
+    def get(self) -> float:
+        """The number."""
+        return self.values[0]
+
+
+class GaugeChild(Child):
+    """A number that goes up and down."""
+
+    __slots__ = ()
+
+    def set(self, value: float) -> None:
+        """Make it `value`."""
+        try:
+            value = float(value)
+            now = perf_counter()
+            values = self.values
+            values[0] = value
+            values[1] = now
+        except Exception as error:
+            guard.report("gauge", error)
+
+    def inc(self, amount: float = 1.0) -> None:
+        """Add `amount`."""
+        try:
+            amount = float(amount)
+            now = perf_counter()
+            values = self.values
+            values[0] += amount
+            values[1] = now
+        except Exception as error:
+            guard.report("gauge", error)
+
+    def dec(self, amount: float = 1.0) -> None:
+        """Take `amount` away."""
+        try:
+            self.inc(-amount)
+        except Exception as error:
+            guard.report("gauge", error)
+
+    def set_to_current_time(self) -> None:
+        """Make it the Unix time of now, in seconds."""
+        from time import time  # noqa: PLC0415 - the name would hide what is imported above
+
+        self.set(time())
+
+    def get(self) -> float:
+        """The number."""
+        return self.values[0]
+
+
+class HistogramChild(Child):
+    """Observations in buckets. The first slot is the sum."""
+
+    __slots__ = ("bounds",)
+
+    def __init__(
+        self, describe: Callable[[], slots.Description], bounds: tuple[float, ...]
+    ) -> None:
+        self.bounds = bounds
+        super().__init__(describe, len(bounds) + 2)
+
+    def observe(self, value: float) -> None:
+        """Count one observation; one that is no finite number is logged and not counted."""
+        try:
+            if value - value == 0:
+                while True:
+                    bounds = self.bounds
+                    i = 1 + bisect_left(bounds, value)
+                    values = self.values
+                    if bounds is self.bounds:  # else `rebind` came between
+                        values[i] += 1.0
+                        values[0] += value
+                        return
+        except Exception as error:
+            guard.report("histogram", error)
+            return
+        guard.warn("histogram", f"a histogram cannot count {value!r}")
+
+    def time(self) -> Timer:
+        """A context manager that observes the seconds that its block takes."""
+        return Timer(self.observe)
+
+    def rebind(self, describe: Callable[[], slots.Description], bounds: tuple[float, ...]) -> None:
+        """Count in `bounds` from now on, and move what was counted. One thread at a time."""
+        old, upper = self.values, (*self.bounds, math.inf)
+        size = len(bounds) + 2
+        fresh = slots.allocate(describe(), size)
+        self._describe = describe
+        self._size = size
+        self.bounds = bounds
+        self.values = fresh
+        into = [0, *(1 + bisect_left(bounds, bound) for bound in upper)]
+        for i, k in enumerate(into):
+            fresh[k] += old[i]
+            old[i] = 0.0
+
+    def get(self) -> Distribution:
+        """The observations by bucket."""
+        copy: list[float] = []
+        copy[_ALL] = self.values  # type: ignore[call-overload]
+        return Distribution(self.bounds, [int(count) for count in copy[1:]], copy[0])
+
+
+class SummaryChild:
+    """Observations with quantiles of the last ten minutes, and count and sum of all."""
+
+    __slots__ = ("_allocate", "_quantiles", "sketch")
+
+    def __init__(
+        self, describe: Callable[[], slots.Description], quantiles: tuple[float, ...]
+    ) -> None:
+        self._quantiles = quantiles
+
+        def allocate(row: int, size: int) -> Values:
+            return slots.allocate((*describe(), row), size)
+
+        self._allocate = allocate
+        self.sketch = Sketch(allocate=allocate)
+
+    def observe(self, value: float) -> None:
+        """Count one observation; one that is no finite number is not counted."""
+        try:
+            self.sketch.observe(value)
+        except Exception as error:
+            guard.report("summary", error)
+
+    def time(self) -> Timer:
+        """A context manager that observes the seconds that its block takes."""
+        return Timer(self.observe)
+
+    def get(self) -> Quantiles:
+        """Count, sum and quantiles."""
+        return self.sketch.read(self._quantiles)
+
+    def reset(self) -> None:
+        """Forget everything, in a forked child."""
+        self.sketch.reset()
+
+    def move(self) -> None:
+        """Keep the numbers in the storage that is used now."""
+        self.sketch.move(self._allocate)
+
+
+class Timer:
+    """Measures a block."""
+
+    __slots__ = ("_begun", "_observe")
+
+    def __init__(self, observe: Callable[[float], None]) -> None:
+        self._observe = observe
+        self._begun = 0.0
+
+    def __enter__(self) -> Self:
+        self._begun = perf_counter()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._observe(perf_counter() - self._begun)
+
+
+C = TypeVar("C", CounterChild, GaugeChild, HistogramChild, SummaryChild)
+
+
+class Instrument(Generic[C]):
+    """A metric with its label sets. Made by a `MetricsCollector`."""
+
+    kind: Kind = "unknown"
+
+    def __init__(  # noqa: PLR0913 - these are its fields
+        self,
+        name: str,
+        help_text: str,
+        labels: Sequence[str],
+        *,
+        unit: str,
+        limit: int,
+        dropped: Values,
+        space: str,
+    ) -> None:
+        self.name = name
+        self.help = help_text
+        self.label_names = tuple(labels)
+        self.unit = unit
+        self._space = space
+        self._limit = limit
+        self._dropped = dropped
+        self._children: dict[LabelValues, C] = {}
+        self._keys: list[LabelValues] = []
+        if not labels:
+            self.child(())
+
+    def labels(self, *values: object, **labels: object) -> C:
+        """The label set of these values, in the order of the declaration or by name; made if it is new."""
+        return self._child(labels | dict(zip(self.label_names, values, strict=False)))
+
+    def child(self, key: LabelValues) -> C:
+        """The label set with these values in the order of the declaration; one shared set beyond the limit."""
+        found = self._children.get(key)
+        if found is None:
+            if len(self._children) >= self._limit:
+                self._dropped[0] += 1.0
+                guard.warn(
+                    f"too many {self.name}",
+                    f"{self.name} has more than {self._limit} label sets; {dict(zip(self.label_names, key, strict=False))}"
+                    f" and others count as {OTHER!r}. Take label values from a small set, never from data",
+                )
+                return self._overflow()
+            found = self._children.setdefault(key, self._new(key))
+        return found
+
+    def remove(self, **labels: object) -> None:
+        """Forget one label set; nothing happens if there is none. It is made again when it is next used."""
+        self._children.pop(tuple(text(labels.get(name, "")) for name in self.label_names), None)
+        self._keys = []
+
+    def clear(self) -> None:
+        """Forget all label sets."""
+        self._children.clear()
+        self._keys = []
+
+    def collect(self) -> MetricFamily:
+        """The metric at this instant."""
+        children = list(self._children.items())
+        keys = self._keys
+        if len(keys) != len(children):
+            # A list that has not grown tells a renderer that the label sets are the ones of last time.
+            self._keys = keys = [key for key, _ in children]
+        values = self._read([child for _, child in children])
+        return MetricFamily(self.name, self.kind, self.help, self.label_names, keys, values, self.unit)
+
+    def reset(self) -> None:
+        """Forget the numbers, in a forked child."""
+        for child in list(self._children.values()):
+            child.reset()
+
+    def move(self) -> None:
+        """Keep the numbers in the storage that is used now."""
+        for child in list(self._children.values()):
+            child.move()
+
+    def _find(self, labels: dict[str, Any]) -> C:
+        """The label set for a call that names its labels; the hot path of calls without a child."""
+        names = self.label_names
+        try:
+            if len(labels) == len(names):
+                return self._children[tuple([labels[name] for name in names])]
+        except (KeyError, TypeError):
+            pass
+        return self._child(labels)
+
+    def _child(self, labels: Mapping[str, object]) -> C:
+        names = self.label_names
+        if labels.keys() != set(names):
+            guard.warn(
+                f"labels of {self.name}",
+                f"{self.name} has the labels {list(names)}, and was used with {sorted(labels)};"
+                " what is missing counts as empty, what is unknown is left out",
+            )
+        try:
+            return self.child(tuple([text(labels.get(name, "")) for name in names]))
+        except Exception as error:
+            guard.report(f"labels of {self.name}", error)
+            return self._overflow()
+
+    def _overflow(self) -> C:
+        key = (OTHER,) * len(self.label_names)
+        return self._children.get(key) or self._children.setdefault(key, self._new(key))
+
+    def _describe(self, key: LabelValues) -> Callable[[], slots.Description]:
+        return lambda: self._description(key)
+
+    def _description(self, key: LabelValues) -> slots.Description:
+        return (self.kind, self._space, self.name, self.help, self.label_names, key, self.unit)
+
+    def joined(self, found: Mapping[LabelValues, list[Found]]) -> MetricFamily:
+        """The metric at this instant, with what other processes counted."""
+        keys = [*self._children, *(key for key in found if key not in self._children)]
+        if keys == self._keys:
+            keys = self._keys
+        self._keys = keys
+        values = [self._joined(self._children.get(key), found.get(key, [])) for key in keys]
+        return MetricFamily(self.name, self.kind, self.help, self.label_names, keys, values, self.unit)
+
+    def _joined(self, own: C | None, runs: list[Found]) -> Value:
+        raise NotImplementedError
+
+    def _new(self, key: LabelValues) -> C:
+        raise NotImplementedError
+
+    def _read(self, children: list[C]) -> Sequence[Value]:
+        return [child.get() for child in children]
+
+
+class Counter(Instrument[CounterChild]):
+    """Something that only grows: requests, errors, money spent."""
+
+    kind = "counter"
+
+    def inc(self, amount: float = 1.0, **labels: object) -> None:
+        """Add `amount`; one that is negative or no finite number is logged and not counted."""
+        self._find(labels).inc(amount)
+
+    def get(self, **labels: object) -> float:
+        """The number of one label set; 0 if there is none yet."""
+        return _of(self, labels, 0.0)
+
+    def _new(self, key: LabelValues) -> CounterChild:
+        return CounterChild(self._describe(key), 1)
+
+    def _joined(self, own: CounterChild | None, runs: list[Found]) -> float:
+        return (own.values[0] if own else 0.0) + sum(found.values[0] for found in runs)
+
+    def _read(self, children: list[CounterChild]) -> Sequence[Value]:
+        return [child.values[0] for child in children]
+
+
+class Gauge(Instrument[GaugeChild]):
+    """Something that goes up and down: connections, depth of a queue."""
+
+    kind = "gauge"
+
+    def __init__(self, *fields: Any, merge: Merge = "sum", **named: Any) -> None:
+        self.merge = merge
+        super().__init__(*fields, **named)
+
+    def set(self, value: float, **labels: object) -> None:
+        """Make it `value`."""
+        self._find(labels).set(value)
+
+    def inc(self, amount: float = 1.0, **labels: object) -> None:
+        """Add `amount`."""
+        self._find(labels).inc(amount)
+
+    def dec(self, amount: float = 1.0, **labels: object) -> None:
+        """Take `amount` away."""
+        self._find(labels).dec(amount)
+
+    def set_to_current_time(self, **labels: object) -> None:
+        """Make it the Unix time of now, in seconds."""
+        self._find(labels).set_to_current_time()
+
+    def get(self, **labels: object) -> float:
+        """The number of one label set; 0 if there is none yet."""
+        return _of(self, labels, 0.0)
+
+    def _describe(self, key: LabelValues) -> Callable[[], slots.Description]:
+        return lambda: (*self._description(key), self.merge)
+
+    def _joined(self, own: GaugeChild | None, runs: list[Found]) -> float:
+        values = [[own.values[0], own.values[1]]] if own else []
+        return merged(self.merge, [*values, *(found.values for found in runs)])[0]
+
+    def _new(self, key: LabelValues) -> GaugeChild:
+        return GaugeChild(self._describe(key), 2)
+
+    def _read(self, children: list[GaugeChild]) -> Sequence[Value]:
+        return [child.values[0] for child in children]
+
+
+class Histogram(Instrument[HistogramChild]):
+    """Observations in buckets: durations, sizes. Buckets of many processes can be added."""
+
+    kind = "histogram"
+
+    def __init__(self, *fields: Any, buckets: tuple[float, ...], **named: Any) -> None:
+        self.buckets = buckets
+        super().__init__(*fields, **named)
+
+    def observe(self, value: float, **labels: object) -> None:
+        """Count one observation; one that is no finite number is logged and not counted."""
+        self._find(labels).observe(value)
+
+    def time(self, **labels: object) -> Timer:
+        """A context manager that observes the seconds that its block takes."""
+        return self._find(labels).time()
+
+    def rebind(self, buckets: tuple[float, ...]) -> None:
+        """Count in other buckets from now on, and move what was counted. One thread at a time."""
+        self.buckets = buckets
+        for key, child in list(self._children.items()):
+            child.rebind(self._describe(key), buckets)
+
+    def get(self, **labels: object) -> Distribution:
+        """The observations of one label set; none if there is none yet."""
+        return _of(self, labels, Distribution(self.buckets, [0] * (len(self.buckets) + 1), 0.0))
+
+    def _describe(self, key: LabelValues) -> Callable[[], slots.Description]:
+        return lambda: (*self._description(key), self.buckets)
+
+    def _joined(self, own: HistogramChild | None, runs: list[Found]) -> Distribution:
+        whole = own.get() if own else Distribution(self.buckets, [0] * (len(self.buckets) + 1), 0.0)
+        counts, total = list(whole.counts), whole.sum
+        for found in runs:
+            bounds = (*found.description[-1], math.inf)
+            for bound, count in zip(bounds, found.values[1:], strict=True):
+                counts[bisect_left(self.buckets, bound)] += int(count)
+            total += found.values[0]
+        return Distribution(self.buckets, counts, total)
+
+    def _new(self, key: LabelValues) -> HistogramChild:
+        return HistogramChild(self._describe(key), self.buckets)
+
+
+class Summary(Instrument[SummaryChild]):
+    """Observations with quantiles, each within 1.1 % of the true value. Quantiles of processes cannot be added."""
+
+    kind = "summary"
+
+    def __init__(self, *fields: Any, quantiles: tuple[float, ...], **named: Any) -> None:
+        self.quantiles = quantiles
+        super().__init__(*fields, **named)
+
+    def observe(self, value: float, **labels: object) -> None:
+        """Count one observation; one that is no finite number is not counted."""
+        self._find(labels).observe(value)
+
+    def time(self, **labels: object) -> Timer:
+        """A context manager that observes the seconds that its block takes."""
+        return self._find(labels).time()
+
+    def get(self, **labels: object) -> Quantiles:
+        """Count, sum and quantiles of one label set; NaN quantiles if there is none yet."""
+        return _of(self, labels, Quantiles(0, 0.0, tuple((q, math.nan) for q in self.quantiles)))
+
+    def _new(self, key: LabelValues) -> SummaryChild:
+        return SummaryChild(self._describe(key), self.quantiles)
+
+    def _describe(self, key: LabelValues) -> Callable[[], slots.Description]:
+        return lambda: (*self._description(key), self.quantiles)
+
+    def _joined(self, own: SummaryChild | None, runs: list[Found]) -> Quantiles:
+        child = own or self._new(())
+        rows = [(int(found.description[-1]), found.values) for found in runs]
+        return child.sketch.read(self.quantiles, more=rows)
+
+
+def _of(instrument: Any, labels: Mapping[str, object], otherwise: Any) -> Any:
+    """What one label set holds; reading makes no label set."""
+    key = tuple(text(labels.get(name, "")) for name in instrument.label_names)
+    found = instrument._children.get(key)  # noqa: SLF001
+    return otherwise if found is None else found.get()
+
+
+Declared = Counter | Gauge | Histogram | Summary
+
+
+class MetricsCollector:
+    """Declares metrics and reads them all. Each declaration of a name gives the same metric.
+
+    `limit` is how many label sets each metric may have. Where several processes are one program, collectors of
+    the same `space` are one.
+
+    Raises:
+        ValueError: a declaration has a name, label, bucket or quantile that cannot be, or differs from an earlier
+            one of the same name.
+
+    """
+
+    def __init__(self, *, limit: int = LIMIT, space: str = "") -> None:
+        if limit < 1:
+            raise ValueError(f"limit is {limit}, must be at least 1")
+        self._limit = limit
+        self._space = space
+        self._instruments: dict[str, Declared] = {}
+        self.dropped: Values = slots.private((), 1)
+        _collectors.add(self)
+
+    def counter(
+        self, name: str, help_text: str = "", labels: Sequence[str] = (), *, unit: str = ""
+    ) -> Counter:
+        """A number that only grows, such as `requests_total`."""
+        return self._declare(Counter, name, help_text, labels, unit)
+
+    def gauge(  # noqa: PLR0913 - these are its fields
+        self,
+        name: str,
+        help_text: str = "",
+        labels: Sequence[str] = (),
+        *,
+        unit: str = "",
+        merge: Merge = "sum",
+    ) -> Gauge:
+        """A number that goes up and down; `merge` makes one of the values of several processes."""
+        if merge not in ("sum", "max", "min", "latest"):
+            raise ValueError(f"merge of {name} is {merge!r}, must be sum, max, min or latest")
+        return self._declare(Gauge, name, help_text, labels, unit, merge=merge)
+
+    def histogram(  # noqa: PLR0913 - these are its fields
+        self,
+        name: str,
+        help_text: str = "",
+        labels: Sequence[str] = (),
+        buckets: Sequence[float] = BUCKETS,
+        *,
+        unit: str = "",
+    ) -> Histogram:
+        """Observations in buckets; `buckets` are the upper bounds, ascending, without infinity."""
+        bounds = tuple(float(bound) for bound in buckets if bound != math.inf)
+        if not bounds or list(bounds) != sorted(set(bounds)) or not all(map(math.isfinite, bounds)):
+            raise ValueError(f"buckets of {name} are {list(buckets)}, must be finite numbers that ascend")
+        return self._declare(Histogram, name, help_text, labels, unit, buckets=bounds)
+
+    def summary(  # noqa: PLR0913 - these are its fields
+        self,
+        name: str,
+        help_text: str = "",
+        labels: Sequence[str] = (),
+        quantiles: Sequence[float] = QUANTILES,
+        *,
+        unit: str = "",
+    ) -> Summary:
+        """Observations with `quantiles`, each from 0 to 1."""
+        if any(not 0 <= q <= 1 for q in quantiles):
+            raise ValueError(f"quantiles of {name} are {list(quantiles)}, must be from 0 to 1")
+        ordered = tuple(sorted({float(q) for q in quantiles}))
+        return self._declare(Summary, name, help_text, labels, unit, quantiles=ordered)
+
+    def get(self, name: str) -> Declared | None:
+        """The metric of this name."""
+        return self._instruments.get(name)
+
+    def collect_all(self) -> list[MetricFamily]:
+        """Every metric at this instant, in the order of declaration."""
+        if _elsewhere is None:
+            return [instrument.collect() for instrument in list(self._instruments.values())]
+        found: dict[str, dict[LabelValues, list[Found]]] = {}
+        for each in _elsewhere(self._space):
+            _, _, name, _, _, key, *_ = each.description
+            self._adopt(each.description)
+            found.setdefault(name, {}).setdefault(key, []).append(each)
+        return [
+            instrument.joined(found.get(name, {}))
+            for name, instrument in list(self._instruments.items())
+        ]
+
+    def _adopt(self, description: slots.Description) -> None:
+        """Declare what another process declared and this one did not, such as the tasks of a worker."""
+        kind, _, name, help_text, labels, _, unit, *more = description
+        if name in self._instruments:
+            return
+        if kind == "counter":
+            self.counter(name, help_text, labels, unit=unit)
+        elif kind == "gauge":
+            self.gauge(name, help_text, labels, unit=unit, merge=more[0])
+        elif kind == "histogram":
+            self.histogram(name, help_text, labels, more[0], unit=unit)
+        elif kind == "summary":
+            self.summary(name, help_text, labels, more[0], unit=unit)
+
+    collect = collect_all
+
+    def reset(self) -> None:
+        """Set every metric to zero, in a forked child or between tests."""
+        self.dropped[0] = 0.0
+        for instrument in list(self._instruments.values()):
+            instrument.reset()
+
+    def move(self) -> None:
+        """Keep the numbers in the storage that is used now."""
+        for instrument in list(self._instruments.values()):
+            instrument.move()
+
+    def _declare(
+        self, sort: Any, name: str, help_text: str, labels: Sequence[str], unit: str, **more: Any
+    ) -> Any:
+        _check(sort.kind, name, labels)
+        known = self._instruments.get(name)
+        if known is None:
+            made = sort(
+                name,
+                help_text,
+                labels,
+                unit=unit,
+                limit=self._limit,
+                dropped=self.dropped,
+                space=self._space,
+                **more,
+            )
+            known = self._instruments.setdefault(name, made)
+        same = all(getattr(known, field, None) == value for field, value in more.items())
+        if type(known) is not sort or known.label_names != tuple(labels) or not same:
+            raise ValueError(
+                f"{name} is declared already, as a {known.kind} with the labels {list(known.label_names)};"
+                " use another name, or declare it the same way"
+            )
+        return known
+
+
+def merged(merge: str, runs: list[list[float]]) -> list[float]:
+    """One run of slots for several of a gauge: its value, and when it was set (`perf_counter`)."""
+    if merge == "sum":
+        return [sum(run[0] for run in runs), max(run[1] for run in runs)]
+    given = [run for run in runs if run[1]] or runs
+    ranks = {"max": lambda run: run[0], "min": lambda run: -run[0], "latest": lambda run: run[1]}
+    return max(given, key=ranks[merge])
+
+
+_collectors: WeakSet[MetricsCollector] = WeakSet()
+# Label sets that other processes of the program have, by space.
+_elsewhere: Callable[[str], Iterable[Found]] | None = None
+
+
+def _check(kind: str, name: str, labels: Sequence[str]) -> None:
+    if isinstance(labels, str):
+        raise ValueError(f"labels of {name} are {labels!r}, must be a list of names")
+    if not _is_name(name, also=":"):
+        raise ValueError(
+            f"{name!r} is no name of a metric; use letters, digits and _, not a digit first"
+        )
+    for label in labels:
+        if not _is_name(label) or label.startswith("__"):
+            raise ValueError(
+                f"{label!r} of {name} is no name of a label; use letters, digits and _, not a digit first, not __ first"
+            )
+        if label == _RESERVED.get(kind):
+            raise ValueError(f"{label!r} of {name} is a label that every {kind} has; use another name")
+    if len(set(labels)) != len(labels):
+        raise ValueError(f"labels of {name} are {list(labels)}, must differ from each other")
+
+
+def _is_name(name: object, *, also: str = "") -> bool:
+    if not isinstance(name, str) or not name or name[0].isdigit():
+        return False
+    return all((c.isascii() and c.isalnum()) or c == "_" or c in also for c in name)
+
+
+def _reset() -> None:
+    for collector in list(_collectors):
+        collector.reset()
+
+
+def share(others: Callable[[str], Iterable[Found]]) -> None:
+    """Move every label set to the storage that is used now, and read those of other processes from `others`."""
+    global _elsewhere  # noqa: PLW0603 - a process has one storage
+    _elsewhere = others
+    for collector in list(_collectors):
+        collector.move()
+
+
+forks.on_fork(_reset)

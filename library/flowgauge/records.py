@@ -1,0 +1,238 @@
+"""Record by hand what no decorator sees: restores, leases, queues, messages, cost. By role, in base units.
+
+    records.observe("restore.duration", 0.25, workflow="orders")
+    records.count("cost.total", 0.02, workflow="orders", category="llm")
+    records.set("queue.depth", 17, queue="inbox")
+
+The profile names them; a vocabulary without the role does not show it. A role or label that does not exist is
+logged, rarely, and nothing is recorded; nothing is ever raised.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from time import perf_counter
+from typing import Final, Literal
+
+from flowgauge import cells, forks, guard
+from flowgauge.bins import CANCELLED, FAILED, GOOD, GRID, Bounds
+from flowgauge.cell import Cell
+from flowgauge.instruments import (
+    C,
+    Counter,
+    Declared,
+    Gauge,
+    Histogram,
+    Instrument,
+    Merge,
+    MetricsCollector,
+)
+from flowgauge.metrics import MetricFamily
+from flowgauge.profiles.roles import ROLES
+
+Outcome = Literal["good", "failed", "cancelled"]
+
+_OUTCOMES: Final = {"good": GOOD, "failed": FAILED, "cancelled": CANCELLED}
+# Seconds over which a rate of messages is told.
+WINDOW: Final = 10
+# Roles whose values of several processes are not added.
+_MERGES: Final[dict[str, Merge]] = {"timestamp": "max", "ratio": "min"}
+
+# Bounds until a profile is chosen: durations of the grid, and larger numbers such as counts of events and bytes.
+_UNBOUND: Final = tuple(sorted({*GRID, *(float(f"{d}e{e}") for d in (1, 2, 2.5, 5) for e in range(6, 13))}))
+
+_collector = MetricsCollector(space="roles")
+_bounds: dict[str, Bounds] = {}
+
+
+def count(role: str, amount: float = 1.0, **labels: object) -> None:
+    """Add to a counter; `labels` are semantic, those that are left out are empty."""
+    if role == "message.published":
+        _guarded(lambda: _meter.mark(amount))
+    child = _child(role, Counter, labels)
+    if child is not None:
+        child.inc(amount)
+
+
+def observe(role: str, value: float, **labels: object) -> None:
+    """Count an observation of a histogram, in the base unit of the role: seconds, bytes."""
+    child = _child(role, Histogram, labels)
+    if child is not None:
+        child.observe(value)
+
+
+def set(role: str, value: float, **labels: object) -> None:  # noqa: A001 - what gauges call it everywhere
+    """Make a gauge `value`, in the base unit of the role; moments are Unix seconds."""
+    child = _child(role, Gauge, labels)
+    if child is not None:
+        child.set(value)
+
+
+def add(role: str, amount: float, **labels: object) -> None:
+    """Add to a gauge, or take away."""
+    child = _child(role, Gauge, labels)
+    if child is not None:
+        child.inc(amount)
+
+
+def run_started(workflow: str, *, trigger: str = "", kind: str = "") -> None:
+    """Count a run that begins where no decorator sees it; `run_finished` tells its end."""
+    _guarded(lambda: cells.run_cell(workflow, trigger=trigger, kind=kind).begin())
+
+
+def run_finished(
+    workflow: str,
+    seconds: float,
+    outcome: Outcome = "good",
+    *,
+    error: str = "",
+    kind: str = "",
+    started: bool = True,
+) -> None:
+    """Count the end of a run that took `seconds`; `started` is false if its start was not told."""
+    _guarded(
+        lambda: _finished(
+            cells.run_cell(workflow, kind=kind), seconds, outcome, error, started=started
+        )
+    )
+
+
+def step_finished(
+    workflow: str, step: str, seconds: float, outcome: Outcome = "good", *, error: str = ""
+) -> None:
+    """Count a step that took `seconds`, its start included."""
+    _guarded(
+        lambda: _finished(cells.step_cell(workflow, step), seconds, outcome, error, started=False)
+    )
+
+
+def retried(workflow: str, step: str = "") -> None:
+    """Count an attempt after the first, of a step or of a run."""
+    _guarded(
+        lambda: (cells.step_cell(workflow, step) if step else cells.run_cell(workflow)).retry()
+    )
+
+
+def bind(bounds: dict[str, Bounds]) -> None:
+    """Count the observations of these roles in these bounds (base units), and move what was counted."""
+    for role, wanted in bounds.items():
+        if _bounds.get(role) != wanted:
+            _bounds[role] = wanted
+            known = _collector.get(_name(role))
+            if isinstance(known, Histogram):
+                known.rebind(wanted)
+
+
+def families() -> Iterator[tuple[str, MetricFamily]]:
+    """Each role that was recorded, with its numbers in base units and its semantic labels."""
+    for family in _collector.collect_all():
+        yield family.name.replace(":", "."), family
+    yield (
+        "message.rate",
+        MetricFamily("message:rate", "gauge", "", (), [()], [_meter.rate(perf_counter())]),
+    )
+
+
+def dropped() -> float:
+    """How often a label set was looked up that has no series of its own, because there are too many."""
+    return _collector.dropped[0]
+
+
+def _guarded(act: Callable[[], None]) -> None:
+    try:
+        act()
+    except Exception as error:
+        guard.report("record", error)
+
+
+def _finished(cell: Cell, seconds: float, outcome: str, error: str, *, started: bool) -> None:
+    seconds = float(seconds)
+    if not 0 <= seconds < math.inf:
+        guard.warn("duration", f"a duration cannot be {seconds!r} seconds; counted as 0")
+        seconds = 0.0
+    if outcome not in _OUTCOMES:
+        guard.warn("outcome", f"outcome is {outcome!r}, must be one of {', '.join(_OUTCOMES)}")
+        outcome = "failed"
+    if not started:
+        cell.begin()
+    cell.count(seconds, perf_counter(), _OUTCOMES[outcome], cells.text(error))
+
+
+def _child(role: str, sort: type[Instrument[C]], labels: dict[str, object]) -> C | None:
+    """The label set of a role that is recorded with this sort of instrument."""
+    try:
+        instrument = _collector.get(_name(role)) or _declared(role)
+        if not isinstance(instrument, sort):
+            guard.warn(f"role {role}", f"{role} is a {instrument.kind}; it cannot be recorded as a {sort.kind}")
+            return None
+        names = instrument.label_names
+        if not labels.keys() <= frozenset(names):
+            guard.warn(
+                f"labels of {role}",
+                f"{role} has the labels {list(names)}, and was recorded with {sorted(labels)}; the others are left out",
+            )
+        return instrument.child(tuple([cells.text(labels.get(name, "")) for name in names]))
+    except Exception as error:
+        guard.report(f"role {role}", error)
+        return None
+
+
+def _declared(role: str) -> Declared:
+    """The instrument of a role, made at its first use.
+
+    Raises:
+        KeyError: there is no such role.
+
+    """
+    if role not in ROLES:
+        raise KeyError(f"there is no role {role!r}; docs/roles.md lists them")
+    meant = ROLES[role]
+    if meant.instrument == "histogram":
+        return _collector.histogram(_name(role), "", meant.labels, _bounds.get(role, _UNBOUND))
+    if meant.instrument == "gauge":
+        merge = _MERGES.get(meant.unit, "sum")
+        return _collector.gauge(_name(role), "", meant.labels, merge=merge)
+    return _collector.counter(_name(role), "", meant.labels)
+
+
+def _name(role: str) -> str:
+    return role.replace(".", ":")
+
+
+class _Meter:
+    """How many a second, over the last whole seconds: a ring of counts, each with the second that it is of."""
+
+    def __init__(self) -> None:
+        self._counts = [0.0] * (2 * WINDOW)
+        self._seconds = [-1] * (2 * WINDOW)
+        self._first = math.inf
+
+    def mark(self, amount: float) -> None:
+        second = int(perf_counter())
+        i = second % (2 * WINDOW)
+        if self._first > second:
+            self._first = second
+        if self._seconds[i] != second:
+            self._seconds[i] = second
+            self._counts[i] = 0.0
+        self._counts[i] += amount
+
+    def rate(self, now: float) -> float:
+        newest = int(now)
+        seconds = min(max(now - self._first, 1.0), float(WINDOW))
+        return sum(
+            count
+            for count, second in zip(list(self._counts), list(self._seconds), strict=True)
+            if newest - WINDOW < second <= newest
+        ) / seconds
+
+
+_meter = _Meter()
+
+
+def _reset() -> None:
+    _meter.__init__()  # type: ignore[misc]
+
+
+forks.on_fork(_reset)
