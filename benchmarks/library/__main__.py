@@ -72,7 +72,7 @@ def _conditions(environments: dict[str, peers.Environment], *, quick: bool) -> s
         f"Peers, each environment on its own: {'; '.join(versions)}.",
     ]
     lines += [
-        f"Not installed: {name}: {environment.problem}"
+        f"Not installed: {name}."
         for name, environment in environments.items()
         if environment.problem
     ]

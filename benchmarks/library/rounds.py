@@ -60,12 +60,20 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(min(values), statistics.median(values), max(values))
 
 
+@dataclass(frozen=True)
+class Problem:
+    """Why a suite found nothing: in short for a page, and what the installer or the suite said."""
+
+    short: str
+    reason: str
+
+
 class Findings:
     """What all suites found: samples by case and round, and the reasons why a suite found nothing."""
 
     def __init__(self) -> None:
         self._samples: dict[Case, dict[int, list[float]]] = {}
-        self.problems: dict[Suite, str] = {}
+        self.problems: dict[Suite, Problem] = {}
 
     def add(self, suite: Suite, turn: int, results: dict[str, list[float]]) -> None:
         """The samples of one process."""
@@ -109,7 +117,7 @@ def run(
     findings = Findings()
     for suite in suites:
         if problem := environments[suite.peer].problem:
-            findings.problems[suite] = f"{suite.peer} cannot be installed: {problem}"
+            findings.problems[suite] = Problem(f"{suite.peer} is not installed", problem)
     wanted = {suite: (suite.rounds > 3) + 1 if quick else suite.rounds for suite in suites}
     last = max(wanted.values(), default=0)
     for turn in range(last):
@@ -122,9 +130,9 @@ def run(
                 continue
             try:
                 findings.add(suite, turn, _results(suite, python, quick=quick))
-            except (subprocess.SubprocessError, ValueError) as error:
-                findings.problems[suite] = problem = _reason(error)
-                say(f"{suite}: {problem}")
+            except (subprocess.SubprocessError, ValueError, IndexError) as error:
+                findings.problems[suite] = Problem("failed", _reason(error))
+                say(f"{suite}: {findings.problems[suite].reason}")
     return findings
 
 
@@ -137,9 +145,8 @@ def _results(suite: Suite, python: Path, *, quick: bool) -> dict[str, list[float
         command.append(f"--cpu={max(os.sched_getaffinity(0))}")
     path = os.pathsep.join((str(ROOT), str(ROOT / "library")))
     # Nothing of the user's own settings, which may well be for flowgauge, prometheus_client or OpenTelemetry.
-    environment = {
-        key: os.environ[key] for key in ("PATH", "HOME", "LANG", "TMPDIR") if key in os.environ
-    }
+    kept = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH")
+    environment = {key: os.environ[key] for key in kept if key in os.environ}
     done = subprocess.run(
         command,
         cwd="/",

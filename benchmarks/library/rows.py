@@ -8,7 +8,8 @@ from typing import Literal
 from benchmarks.library.rounds import OURS, Case, Suite
 
 # "times": the other / measured, at least. "share": measured / the other, at most. "limit": measured, at most.
-Sense = Literal["times", "share", "limit"]
+# "always": measured is true in each sample.
+Sense = Literal["times", "share", "limit", "always"]
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,9 @@ def _exposition() -> Section:
             f"bytes as prometheus_client's, 10,000 series of {plural}, {form}",
             Suite("exposition.identical", OURS, (shape, 10_000), rounds=1) / form,
             None,
-            unit="yes",
+            aim=1,
+            sense="always",
+            unit="bool",
         )
         for shape, plural in {**SHAPES, **AMOUNTS}.items()
         for form in ("text", "openmetrics")

@@ -26,7 +26,11 @@ def summary(sections: Sequence[Section], findings: Findings) -> str:
     ]
     met = sum(verdict == MET for _, verdict in judged)
     return "\n".join(
-        [f"{met} aims met, {len(missed)} missed", *(f"- missed: {text}" for text in missed)]
+        [
+            f"{met} aims met, {len(missed)} missed",
+            *(f"- missed: {text}" for text in missed),
+            *(f"- {suite}: {p.short}: {p.reason}" for suite, p in findings.problems.items()),
+        ]
     )
 
 
@@ -40,7 +44,7 @@ def references(findings: Findings) -> str:
         for name, spread in found
         if spread
     ]
-    head = "The same cases run in every process. What differs by less than they do means nothing.\n"
+    head = "### The machine\n\nThe same cases run in every process. What differs by less than they do means nothing.\n"
     return "\n".join([head, "| reference | median | of the processes |", "|---|---:|---:|", *lines])
 
 
@@ -53,13 +57,16 @@ def write(page: Path, text: str) -> None:
     page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
 
 
-MET, MISSED, NOT_RUN = "met", "**missed**", "not measured"
+MET, MISSED = "met", "**missed**"
 
 
 def _table(section: Section, findings: Findings) -> str:
     lines = [_line(row, findings) for row in section.rows]
-    note = textwrap.fill(section.note, 120)
-    return "\n".join([f"### {section.title}", "", note, "", HEAD, *lines])
+    return "\n".join([f"### {section.title}", "", _paragraph(section.note), "", HEAD, *lines])
+
+
+def _paragraph(text: str) -> str:
+    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
 
 
 def _line(row: Row, findings: Findings) -> str:
@@ -78,8 +85,8 @@ def _median(case: Case, unit: str, findings: Findings) -> str:
     spread = findings.spread(case)
     if spread is None:
         return "none"
-    if unit == "yes":
-        return "yes" if spread.least == 1 else "no"
+    if unit == "bool":
+        return "yes" if spread.least else "no"
     return f"{_number(spread.median, unit)}"
 
 
@@ -92,6 +99,9 @@ def _spread(row: Row, findings: Findings) -> Spread | None:
     """What the aim is about."""
     if row.sense == "limit":
         return findings.spread(row.measured)
+    if row.sense == "always":
+        found = findings.spread(row.measured)
+        return found and Spread(found.least, found.least, found.least)
     if row.other is None:
         return None
     above, below = (row.other, row.measured) if row.sense == "times" else (row.measured, row.other)
@@ -101,8 +111,8 @@ def _spread(row: Row, findings: Findings) -> Spread | None:
 def _ratio(row: Row, findings: Findings) -> str:
     spread = _spread(row, findings)
     if spread is None:
-        return "; ".join(_problems(row, findings))
-    if row.sense == "limit":
+        return ""
+    if row.sense in ("limit", "always"):
         return ""
     if spread.least == spread.most:
         return f"{spread.median:.3g}"
@@ -110,30 +120,30 @@ def _ratio(row: Row, findings: Findings) -> str:
 
 
 def _problems(row: Row, findings: Findings) -> list[str]:
-    suites = [case.suite for case in (row.measured, row.other) if case]
-    return [text.replace("|", "/") for suite in suites if (text := findings.problems.get(suite))]
+    judged = [row.measured] if row.sense in ("limit", "always") else [row.measured, row.other]
+    suites = dict.fromkeys(case.suite for case in judged if case)
+    return [problem.short for suite in suites if (problem := findings.problems.get(suite))]
 
 
 def _aim(row: Row) -> str:
-    if row.unit == "yes":
-        return "yes"
     if row.aim is None:
         return ""
     return {
         "times": f"at least {row.aim:g}",
         "share": f"at most {row.aim:g}",
         "limit": f"at most {row.aim:g} {row.unit}",
+        "always": "always",
     }[row.sense]
 
 
 def _verdict(row: Row, findings: Findings) -> str:
-    if row.unit == "yes":
-        spread = findings.spread(row.measured)
-        return NOT_RUN if spread is None else MET if spread.least == 1 else MISSED
+    if problems := _problems(row, findings):
+        return "; ".join(problems)
     spread = _spread(row, findings)
     if spread is None:
-        return NOT_RUN
+        return "not measured"
     if row.aim is None:
         return ""
-    good = spread.median >= row.aim if row.sense == "times" else spread.median <= row.aim
+    wants_more = row.sense in ("times", "always")
+    good = spread.median >= row.aim if wants_more else spread.median <= row.aim
     return MET if good else MISSED

@@ -53,13 +53,10 @@ def per_call(cases: Sequence[Case], effort: Effort) -> Results:
 
 
 def _samples(case: Case, effort: Effort) -> Iterator[float]:
-    loop = _loop(case)
-    idle = _loop(
-        Case("", "await_ = 0" if "await" in case.statement else "pass", values=case.values)
-    )
+    loop = _loop(case, case.statement)
+    empty = _loop(case, "pass")
     count = _calibrated(loop, effort.loop)
-    # The empty loop is a tenth of the cheapest case; it needs no loop of its own length.
-    rest = min(idle(count) for _ in range(3))
+    rest = min(empty(count) for _ in range(3))
     for _ in range(effort.repeats):
         yield max(loop(count) - rest, 0.0) / count * 1e9
 
@@ -72,16 +69,15 @@ def _calibrated(loop: Callable[[int], float], seconds: float) -> int:
     return max(1, int(count * seconds / taken))
 
 
-def _loop(case: Case) -> Callable[[int], float]:
-    """Seconds of CPU that so many rounds of the statement take."""
+def _loop(case: Case, statement: str) -> Callable[[int], float]:
+    """Seconds of CPU that so many rounds of a statement take, where `case` would run."""
     is_async = "await" in case.statement
-    lines = case.statement.splitlines()
     source = "\n".join(
         [
             f"{'async ' if is_async else ''}def timed(items, clock, {', '.join(case.names)}):",
             " began = clock()",
             " for value in items:",
-            *(f"  {line}" for line in lines),
+            *(f"  {line}" for line in statement.splitlines()),
             " return clock() - began",
         ]
     )
@@ -90,11 +86,9 @@ def _loop(case: Case) -> Callable[[int], float]:
     timed = scope["timed"]
 
     def loop(count: int) -> float:
-        items = (
-            itertools.islice(itertools.cycle(case.values), count)
-            if case.values
-            else itertools.repeat(None, count)
-        )
+        items: Iterator[Any] = itertools.repeat(None, count)
+        if case.values:
+            items = itertools.islice(itertools.cycle(case.values), count)
         with case.around():
             result = timed(items, process_time, **case.names)
             return float(asyncio.run(result) if is_async else result)

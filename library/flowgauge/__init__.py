@@ -10,9 +10,11 @@
 Importing this package does nothing and loads nothing heavy; each name is loaded when it is used.
 """
 
-from typing import TYPE_CHECKING, Any
-
+# The module `typing` costs more to import than all that a program which only decorates functions needs from here.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from flowgauge.auth import Auth
     from flowgauge.batch import batch
     from flowgauge.blocks import run, stepping
@@ -67,16 +69,19 @@ _HOMES = {
 __all__ = sorted(_HOMES)  # noqa: PLE0605 - each name is in the table once
 
 
-def __getattr__(name: str) -> Any:
-    from importlib import import_module  # noqa: PLC0415 - the cost of a name is paid by who uses it
-
+def __getattr__(name: str) -> "Any":
     if name == "__version__":
-        return import_module("flowgauge.view").version()
+        return _load("view").version()
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    value = getattr(_load(_HOMES[name]), name)
     globals()[name] = value
     return value
+
+
+def _load(module: str) -> "Any":
+    # Not by `importlib`, which is a second cost for who uses one name.
+    return __import__(f"{__name__}.{module}", fromlist=[module])
 
 
 def __dir__() -> list[str]:

@@ -19,20 +19,7 @@ if TYPE_CHECKING:
 RENDER_SECONDS: Final = 60.0
 
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_MONTHS: Final = (
-    "Jan",
-    "Feb",
-    "Mar",
-    "Apr",
-    "May",
-    "Jun",
-    "Jul",
-    "Aug",
-    "Sep",
-    "Oct",
-    "Nov",
-    "Dec",
-)
+_MONTHS: Final = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()  # noqa: SIM905 - one line
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -62,15 +49,16 @@ def plain(status: int, text: str, *headers: tuple[str, str]) -> Answer:
 
 def head(answer: Answer, *, close: bool) -> bytes:
     """The bytes of an answer before its body."""
-    lines = [
-        f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}",
-        f"Date: {_date()}",
-        "Server: flowgauge",
-    ]
+    lines = [f"HTTP/1.1 {status_line(answer)}", f"Date: {_date()}", "Server: flowgauge"]
     lines.extend(f"{name}: {value}" for name, value in answer.headers)
     if close:
         lines.append("Connection: close")
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+
+def status_line(answer: Answer) -> str:
+    """The status with its meaning, such as `200 OK`."""
+    return f"{answer.status} {HTTPStatus(answer.status).phrase}"
 
 
 def checked_path(path: str) -> str:

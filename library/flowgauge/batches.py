@@ -91,7 +91,7 @@ class Batch:
         self.pusher = Pusher(
             gateway_url,
             job or name,
-            render=render or _current_page,
+            render=render,
             grouping=grouping,
             deadline=deadline,
             **options,
@@ -271,12 +271,6 @@ batch = Batch
 # A signal that comes when the body has ended, but these have not begun, must not end them.
 for _function in (Batch.__exit__, Batch.__aexit__, _Run.__exit__, _Run.__aexit__):
     termination.closing(_function)
-
-
-def _current_page() -> bytes:
-    from flowgauge import observability  # noqa: PLC0415 - loads what serving needs
-
-    return observability.render_current("").body
 
 
 def _log(name: str, fault: Exception) -> None:

@@ -8,16 +8,19 @@ exact; any other bound takes the durations that lie up to a fifth below it.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
-from typing import Final
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Final
+
+    Bounds = tuple[float, ...]
 
 # How something ended: an index, because the hot path computes with it.
 GOOD: Final = 0
 FAILED: Final = 1
 CANCELLED: Final = 2
 OUTCOMES: Final = (GOOD, FAILED, CANCELLED)
-
-Bounds = tuple[float, ...]
 
 
 def _grid() -> Bounds:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from types import TracebackType
+from flowgauge.probes import RunProbe, StepProbe
 
-from flowgauge.probes import Mark, Probe, RunProbe, StepProbe
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from flowgauge.probes import Mark, Probe
 
 
 class Block:

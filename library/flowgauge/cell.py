@@ -12,13 +12,23 @@ from __future__ import annotations
 
 import itertools
 from bisect import bisect_left
-from collections.abc import Callable
 from time import perf_counter
-from typing import Final, NamedTuple
 
 from flowgauge import slots
-from flowgauge.bins import GOOD, OUTCOMES, Bins, Bounds
-from flowgauge.slots import Description, Values
+from flowgauge.bins import GOOD, OUTCOMES, Bins
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Final
+
+    from flowgauge.bins import Bounds
+    from flowgauge.slots import Description, Values
+
+    # A call in progress: the run of slots in which it began, its slot of BEGUN, and when it began.
+    Started = tuple[Values, int, float]
+    # Labels that lead from a measurement to its trace; empty without a trace.
+    Tracer = Callable[[], tuple[tuple[str, str], ...]]
 
 # Types of errors that one cell tells apart; later ones share `OTHER`, so that totals stay right.
 ERROR_LIMIT: Final = 32
@@ -40,36 +50,59 @@ COUNTS: Final = ERRORS + ERROR_LIMIT + 1
 
 _ALL: Final = slice(None)
 
-# A call in progress: the run of slots in which it began, its slot of BEGUN, and when it began.
-Started = tuple[Values, int, float]
-# Labels that lead from a measurement to its trace; empty without a trace.
-Tracer = Callable[[], tuple[tuple[str, str], ...]]
 
-
-class Mark(NamedTuple):
+class Mark:
     """A measurement that has a trace: seconds, when (`perf_counter`), and the labels that lead to the trace."""
 
-    seconds: float
-    moment: float
-    labels: tuple[tuple[str, str], ...]
+    __slots__ = ("labels", "moment", "seconds")
+
+    def __init__(self, seconds: float, moment: float, labels: tuple[tuple[str, str], ...]) -> None:
+        self.seconds = seconds
+        self.moment = moment
+        self.labels = labels
 
 
-class Snapshot(NamedTuple):  # a dataclass would import `inspect` into every program
+class Snapshot:
     """The numbers of one instant: durations in seconds, moments on the clock of `perf_counter`, 0 for never.
 
     `oldest` is when the oldest call in progress began. `marks` are the newest measurements with a trace, by
     index of their bin.
     """
 
-    started: int
-    active: int
-    oldest: float
-    retried: int
-    bins: Bins
-    errors: dict[str, int]
-    last_success: float
-    last_finish: float
-    marks: dict[int, Mark]
+    __slots__ = (
+        "active",
+        "bins",
+        "errors",
+        "last_finish",
+        "last_success",
+        "marks",
+        "oldest",
+        "retried",
+        "started",
+    )
+
+    def __init__(  # noqa: PLR0913 - these are its fields
+        self,
+        *,
+        started: int,
+        active: int,
+        oldest: float,
+        retried: int,
+        bins: Bins,
+        errors: dict[str, int],
+        last_success: float,
+        last_finish: float,
+        marks: dict[int, Mark],
+    ) -> None:
+        self.started = started
+        self.active = active
+        self.oldest = oldest
+        self.retried = retried
+        self.bins = bins
+        self.errors = errors
+        self.last_success = last_success
+        self.last_finish = last_finish
+        self.marks = marks
 
     def finished(self, outcome: int) -> int:
         """How many calls ended this way."""

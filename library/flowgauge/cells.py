@@ -2,30 +2,44 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections import deque
-from collections.abc import Callable, Iterable
-from typing import Final, Literal, NamedTuple
+from operator import itemgetter
 
 from flowgauge import forks, guard
-from flowgauge.bins import GRID, Bounds
-from flowgauge.cell import OTHER, Cell, Snapshot, Started, Tracer
+from flowgauge.bins import GRID
+from flowgauge.cell import OTHER, Cell
 
-Scope = Literal["run", "step"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Final, Literal
+
+    from flowgauge.bins import Bounds
+    from flowgauge.cell import Snapshot, Started, Tracer
+
+    Scope = Literal["run", "step"]
+    Cells = list[tuple["Key", Snapshot]]
 
 # Label sets of one scope that a process tells apart; later ones share `OTHER`. A name that is made of data would else
 # fill the memory of the program, and 500 of each are 30,000 samples, below the operator's limit of a scrape.
 LIMIT: Final = 500
 
 
-class Key(NamedTuple):
+class Key(tuple[str, ...]):
     """What a cell counts: runs of a workflow, or a step of one. The other fields are semantic labels."""
 
-    scope: Scope
-    workflow: str
-    step: str = ""
-    trigger: str = ""
-    kind: str = ""
+    __slots__ = ()
+
+    def __new__(
+        cls, scope: Scope, workflow: str, step: str = "", trigger: str = "", kind: str = ""
+    ) -> Key:
+        """Make the key of a cell."""
+        return super().__new__(cls, (scope, workflow, step, trigger, kind))
+
+    scope: Scope = property(itemgetter(0))  # type: ignore[assignment]
+    workflow: str = property(itemgetter(1))  # type: ignore[assignment]
+    step: str = property(itemgetter(2))  # type: ignore[assignment]
+    trigger: str = property(itemgetter(3))  # type: ignore[assignment]
+    kind: str = property(itemgetter(4))  # type: ignore[assignment]
 
     def others(self) -> Key:
         """The label set that stands for all that are too many."""
@@ -38,12 +52,11 @@ class Key(NamedTuple):
         )
 
 
-Cells = list[tuple[Key, Snapshot]]
-
 _cells: dict[Scope, dict[Key, Cell]] = {"run": {}, "step": {}}
 # Ends that could not be counted when they came, for want of stack or memory: (cell, call, now, outcome, error).
 # Without them a call would seem to be in progress for ever. Counted before the next scrape.
-late: deque[tuple[Cell, Started, float, int, str]] = deque(maxlen=1000)
+late: list[tuple[Cell, Started, float, int, str]] = []
+_LATE: Final = 1000
 _bounds: dict[Scope, Bounds] = {"run": GRID, "step": GRID}
 _tracer: Tracer | None = None
 # Cells of other processes, where several of them are one program.
@@ -91,14 +104,22 @@ def snapshots(scope: Scope) -> Cells:
 
     Where several processes are one program, a label set appears once for each of them.
     """
-    with contextlib.suppress(IndexError):  # none is left
-        while True:
-            ended, started, now, outcome, error = late.popleft()
-            ended.end(started, now, outcome, error)
+    while late:
+        try:
+            ended, started, now, outcome, error = late.pop()
+        except IndexError:  # another scrape was faster
+            break
+        ended.end(started, now, outcome, error)
     own = [(key, found.snapshot()) for key, found in list(_cells[scope].items())]
     for others in _elsewhere:
         own.extend(others(scope))
     return own
+
+
+def remember(cell: Cell, started: Started, now: float, outcome: int, error: str) -> None:
+    """Count an end before the next scrape."""
+    if len(late) < _LATE:
+        late.append((cell, started, now, outcome, error))
 
 
 def dropped() -> float:

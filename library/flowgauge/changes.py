@@ -30,7 +30,10 @@ class Watched(Generic[T]):
         self._files = files
         self._load = load
         # Before loading: a change in between is then seen at the next look.
-        self._seen = _fingerprint(files)
+        try:
+            self._seen = _fingerprint(files)
+        except OSError:
+            self._seen = ()  # `load` knows better what to say
         self._value = load()
         self._next = monotonic() + LOOK_SECONDS
 

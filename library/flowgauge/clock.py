@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from time import perf_counter, time
-from typing import Final
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 # Unix time drifts against the other clock. A conversion that followed every microsecond would give the same moment
 # another value in each scrape; one that followed nothing would be wrong after somebody set the clock.

@@ -7,15 +7,22 @@ plain function that returns an awaitable is measured until it returns it: write 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast, overload
-
 from flowgauge import retrying, wrapping
 from flowgauge.probes import RunProbe, StepProbe
 
-F = TypeVar("F", bound="Callable[..., Any] | classmethod[Any, Any, Any]")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeVar, overload
 
-_Wrap = Callable[[wrapping.Function, str], wrapping.Function]
+    F = TypeVar("F", bound="Callable[..., Any] | classmethod[Any, Any, Any]")
+    _Wrap = Callable[[wrapping.Function, str], wrapping.Function]
+else:
+
+    def overload(function):
+        """Stand in for the one of `typing`, which is not loaded for this."""
+        return function
+
 
 
 @overload
@@ -100,7 +107,8 @@ def step(
 
 def _decorate(function: F | None, wrap: _Wrap, decorator: str) -> F | Callable[[F], F]:
     def apply(target: F) -> F:
-        return cast("F", _applied(target, wrap, decorator))
+        applied: F = _applied(target, wrap, decorator)
+        return applied
 
     return apply if function is None else apply(function)
 

@@ -13,10 +13,21 @@ from itertools import islice
 from types import TracebackType
 from typing import Any, Final, NamedTuple
 
-Plain = str | bool | int | float | None | tuple[str, ...] | tuple[bool, ...] | tuple[int, ...] | tuple[float, ...]
+Plain = (
+    str
+    | bool
+    | int
+    | float
+    | None
+    | tuple[str, ...]
+    | tuple[bool, ...]
+    | tuple[int, ...]
+    | tuple[float, ...]
+)
 
 # Text up to this many characters is taken as it is; more is cut to what a span has room for.
 SHORT: Final = 64
+KEY_LENGTH: Final = 256
 # Numbers outside of 64 bits break the encoders of trace formats, and may be as long as they like.
 LARGEST: Final = 2**63 - 1
 ITEMS: Final = 32  # items of a sequence
@@ -28,7 +39,11 @@ STACK_LENGTH: Final = 8192  # characters
 
 _SCALARS: Final = frozenset({str, bool, int, float})
 _CONTAINERS: Final = (list, tuple, dict, set, frozenset, deque, bytes, bytearray)
+# The wrappers of decorated functions, whose lines tell the reader nothing.
 _PACKAGE: Final = __file__.rpartition("details")[0]
+_WRAPPERS: Final = frozenset(
+    f"{_PACKAGE}{module}.py" for module in ("retrying", "tracing", "wrapping")
+)
 
 
 class Frame(NamedTuple):
@@ -84,13 +99,17 @@ def size(value: Plain) -> int:
 
 def pairs(attributes: Mapping[str, Any], limit: int) -> Iterator[tuple[str, Any]]:
     """The first `limit` entries with their keys as text."""
-    return ((text(key, SHORT), value) for key, value in islice(attributes.items(), limit))
+    return ((text(key, KEY_LENGTH), value) for key, value in islice(attributes.items(), limit))
 
 
 def type_name(error: BaseException) -> str:
     """The class of the error, with its module unless it is built in."""
     kind = type(error)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return (
+        kind.__qualname__
+        if kind.__module__ == "builtins"
+        else f"{kind.__module__}.{kind.__qualname__}"
+    )
 
 
 def is_cancellation(error: BaseException) -> bool:
@@ -111,6 +130,27 @@ def failures(error: BaseException, limit: int) -> tuple[Failure, ...]:
 def stack(told: tuple[Failure, ...]) -> str:
     """The stacks of the errors with their lines of source, as Python shows them, the outermost error first."""
     return "\n".join(map(_shown, told))[:STACK_LENGTH]
+
+
+def exception(told: tuple[Failure, ...]) -> dict[str, Plain]:
+    """The attributes of an event that tells of an error, in the names of OpenTelemetry's conventions."""
+    first = told[0]
+    return {
+        "exception.type": first.kind,
+        "exception.message": first.message,
+        "exception.stacktrace": stack(told),
+    }
+
+
+def readable(attributes: dict[str, Plain]) -> dict[str, Plain]:
+    """The attributes with keys that are text, and without numbers that would break the encoders of trace formats."""
+    return {text(key, KEY_LENGTH): _in_range(value) for key, value in attributes.items()}
+
+
+def _in_range(value: Plain) -> Plain:
+    return (
+        text(value, SHORT) if isinstance(value, int) and not -LARGEST <= value <= LARGEST else value
+    )
 
 
 def _outline(value: Any, limit: int) -> str:
@@ -177,8 +217,7 @@ def _frames(traceback: TracebackType | None) -> tuple[tuple[Frame, ...], int]:
     count = 0
     while traceback is not None:
         code = traceback.tb_frame.f_code
-        # The wrappers of decorated functions tell the reader nothing.
-        if not (code.co_name == "wrapper" and code.co_filename.startswith(_PACKAGE)):
+        if code.co_filename not in _WRAPPERS:
             count += 1
             frame = Frame(code.co_filename, traceback.tb_lineno, code.co_name)
             (first if len(first) < FIRST_FRAMES else last).append(frame)

@@ -6,9 +6,11 @@ counted must not be counted again. Modules with such state register a reset here
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Callable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _resets: list[Callable[[], None]] = []
 
@@ -21,8 +23,10 @@ def on_fork(reset: Callable[[], None]) -> None:
 def _run() -> None:
     for reset in _resets:
         # Logging a fault here could wait for a lock that died with its thread; the next reset matters more.
-        with contextlib.suppress(Exception):
+        try:  # noqa: SIM105 - `contextlib` is not loaded for this
             reset()
+        except Exception:  # noqa: BLE001, S110 - see above
+            pass
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from time import monotonic
-from typing import Final
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 # Seconds between two reports of the same place; a fault in a hot loop must not fill the disk.
 QUIET_SECONDS: Final = 60.0

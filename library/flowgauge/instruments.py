@@ -17,7 +17,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import perf_counter
-from typing import Any, Final, Generic, Literal, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, Self, TypeVar
 from weakref import WeakSet
 
 from flowgauge import forks, guard, slots
@@ -25,7 +25,9 @@ from flowgauge.cell import OTHER
 from flowgauge.cells import text
 from flowgauge.metrics import Distribution, Kind, LabelValues, MetricFamily, Quantiles, Value
 from flowgauge.sketch import Sketch
-from flowgauge.slots import Values
+
+if TYPE_CHECKING:
+    from flowgauge.slots import Values
 
 # Label sets of one metric; the guides ask for fewer than 1,000.
 LIMIT: Final = 1000
@@ -50,21 +52,21 @@ class Found(NamedTuple):
 class Child:
     """One label set of a metric. Keep it where the same labels are used often."""
 
-    __slots__ = ("_describe", "_size", "values")
+    __slots__ = ("key", "owner", "values")
 
-    def __init__(self, describe: Callable[[], slots.Description], size: int) -> None:
-        self._describe = describe
-        self._size = size
-        self.values: Values = slots.allocate(describe(), size)
+    def __init__(self, owner: Instrument[Any], key: LabelValues, size: int) -> None:
+        self.owner = owner
+        self.key = key
+        self.values: Values = slots.allocate(owner.description(key), size)
 
     def reset(self) -> None:
         """Forget everything, in a forked child."""
-        self.values = slots.allocate(self._describe(), self._size)
+        self.values = slots.allocate(self.owner.description(self.key), len(self.values))
 
     def move(self) -> None:
         """Keep the numbers in the storage that is used now."""
         old = self.values
-        fresh = slots.allocate(self._describe(), self._size)
+        fresh = slots.allocate(self.owner.description(self.key), len(old))
         self.values = fresh
         for i in range(len(old)):
             fresh[i] += old[i]
@@ -93,29 +95,27 @@ class CounterChild(Child):
 
 
 class GaugeChild(Child):
-    """A number that goes up and down."""
+    """A number that goes up and down. The second slot is above 0 once it was set."""
 
     __slots__ = ()
 
     def set(self, value: float) -> None:
         """Make it `value`."""
         try:
-            value = float(value)
-            now = perf_counter()
+            value = value + 0.0  # a whole number becomes a float
             values = self.values
             values[0] = value
-            values[1] = now
+            values[1] = 1.0
         except Exception as error:
             guard.report("gauge", error)
 
     def inc(self, amount: float = 1.0) -> None:
         """Add `amount`."""
         try:
-            amount = float(amount)
-            now = perf_counter()
+            amount = amount + 0.0
             values = self.values
             values[0] += amount
-            values[1] = now
+            values[1] = 1.0
         except Exception as error:
             guard.report("gauge", error)
 
@@ -137,16 +137,34 @@ class GaugeChild(Child):
         return self.values[0]
 
 
+class LatestGaugeChild(GaugeChild):
+    """A number of which several processes take the one that was set last; the second slot is when (`perf_counter`)."""
+
+    __slots__ = ()
+
+    def set(self, value: float) -> None:
+        """Make it `value`."""
+        super().set(value)
+        now = perf_counter()
+        self.values[1] = now
+
+    def inc(self, amount: float = 1.0) -> None:
+        """Add `amount`."""
+        super().inc(amount)
+        now = perf_counter()
+        self.values[1] = now
+
+
 class HistogramChild(Child):
     """Observations in buckets. The first slot is the sum."""
 
     __slots__ = ("bounds",)
 
     def __init__(
-        self, describe: Callable[[], slots.Description], bounds: tuple[float, ...]
+        self, owner: Instrument[Any], key: LabelValues, bounds: tuple[float, ...]
     ) -> None:
         self.bounds = bounds
-        super().__init__(describe, len(bounds) + 2)
+        super().__init__(owner, key, len(bounds) + 2)
 
     def observe(self, value: float) -> None:
         """Count one observation; one that is no finite number is logged and not counted."""
@@ -169,13 +187,10 @@ class HistogramChild(Child):
         """A context manager that observes the seconds that its block takes."""
         return Timer(self.observe)
 
-    def rebind(self, describe: Callable[[], slots.Description], bounds: tuple[float, ...]) -> None:
-        """Count in `bounds` from now on, and move what was counted. One thread at a time."""
+    def rebind(self, bounds: tuple[float, ...]) -> None:
+        """Count in `bounds`, which the owner has already, and move what was counted. One thread at a time."""
         old, upper = self.values, (*self.bounds, math.inf)
-        size = len(bounds) + 2
-        fresh = slots.allocate(describe(), size)
-        self._describe = describe
-        self._size = size
+        fresh = slots.allocate(self.owner.description(self.key), len(bounds) + 2)
         self.bounds = bounds
         self.values = fresh
         into = [0, *(1 + bisect_left(bounds, bound) for bound in upper)]
@@ -193,17 +208,16 @@ class HistogramChild(Child):
 class SummaryChild:
     """Observations with quantiles of the last ten minutes, and count and sum of all."""
 
-    __slots__ = ("_allocate", "_quantiles", "sketch")
+    __slots__ = ("_allocate", "_quantiles", "key", "sketch")
 
-    def __init__(
-        self, describe: Callable[[], slots.Description], quantiles: tuple[float, ...]
-    ) -> None:
+    def __init__(self, owner: Instrument[Any], key: LabelValues, quantiles: tuple[float, ...]) -> None:
         self._quantiles = quantiles
 
         def allocate(row: int, size: int) -> Values:
-            return slots.allocate((*describe(), row), size)
+            return slots.allocate((*owner.description(key), row), size)
 
         self._allocate = allocate
+        self.key = key
         self.sketch = Sketch(allocate=allocate)
 
     def observe(self, value: float) -> None:
@@ -274,6 +288,8 @@ class Instrument(Generic[C]):
         self._limit = limit
         self._dropped = dropped
         self._children: dict[LabelValues, C] = {}
+        # The same in the order in which they were made, so that a scrape makes nothing for each of them.
+        self._ordered: list[C] = []
         self._keys: list[LabelValues] = []
         if not labels:
             self.child(())
@@ -294,27 +310,35 @@ class Instrument(Generic[C]):
                     f" and others count as {OTHER!r}. Take label values from a small set, never from data",
                 )
                 return self._overflow()
-            found = self._children.setdefault(key, self._new(key))
+            found = self._made(key)
+        return found
+
+    def _made(self, key: LabelValues) -> C:
+        made = self._new(key)
+        found = self._children.setdefault(key, made)  # atomic, so that two threads get the same one
+        if found is made:
+            self._ordered.append(made)
         return found
 
     def remove(self, **labels: object) -> None:
         """Forget one label set; nothing happens if there is none. It is made again when it is next used."""
         self._children.pop(tuple(text(labels.get(name, "")) for name in self.label_names), None)
+        self._ordered = list(self._children.values())
         self._keys = []
 
     def clear(self) -> None:
         """Forget all label sets."""
         self._children.clear()
+        self._ordered = []
         self._keys = []
 
     def collect(self) -> MetricFamily:
         """The metric at this instant."""
-        children = list(self._children.items())
+        values = self._read(self._ordered)
         keys = self._keys
-        if len(keys) != len(children):
+        if len(keys) != len(values):
             # A list that has not grown tells a renderer that the label sets are the ones of last time.
-            self._keys = keys = [key for key, _ in children]
-        values = self._read([child for _, child in children])
+            self._keys = keys = [child.key for child in self._ordered[: len(values)]]
         return MetricFamily(self.name, self.kind, self.help, self.label_names, keys, values, self.unit)
 
     def reset(self) -> None:
@@ -353,12 +377,10 @@ class Instrument(Generic[C]):
 
     def _overflow(self) -> C:
         key = (OTHER,) * len(self.label_names)
-        return self._children.get(key) or self._children.setdefault(key, self._new(key))
+        return self._children.get(key) or self._made(key)
 
-    def _describe(self, key: LabelValues) -> Callable[[], slots.Description]:
-        return lambda: self._description(key)
-
-    def _description(self, key: LabelValues) -> slots.Description:
+    def description(self, key: LabelValues) -> slots.Description:
+        """What a label set counts, for readers in other processes."""
         return (self.kind, self._space, self.name, self.help, self.label_names, key, self.unit)
 
     def joined(self, found: Mapping[LabelValues, list[Found]]) -> MetricFamily:
@@ -376,7 +398,7 @@ class Instrument(Generic[C]):
     def _new(self, key: LabelValues) -> C:
         raise NotImplementedError
 
-    def _read(self, children: list[C]) -> Sequence[Value]:
+    def _read(self, children: list[C]) -> list[Value]:
         return [child.get() for child in children]
 
 
@@ -394,12 +416,12 @@ class Counter(Instrument[CounterChild]):
         return _of(self, labels, 0.0)
 
     def _new(self, key: LabelValues) -> CounterChild:
-        return CounterChild(self._describe(key), 1)
+        return CounterChild(self, key, 1)
 
     def _joined(self, own: CounterChild | None, runs: list[Found]) -> float:
         return (own.values[0] if own else 0.0) + sum(found.values[0] for found in runs)
 
-    def _read(self, children: list[CounterChild]) -> Sequence[Value]:
+    def _read(self, children: list[CounterChild]) -> list[Value]:
         return [child.values[0] for child in children]
 
 
@@ -432,17 +454,18 @@ class Gauge(Instrument[GaugeChild]):
         """The number of one label set; 0 if there is none yet."""
         return _of(self, labels, 0.0)
 
-    def _describe(self, key: LabelValues) -> Callable[[], slots.Description]:
-        return lambda: (*self._description(key), self.merge)
+    def description(self, key: LabelValues) -> slots.Description:
+        """What a label set counts, for readers in other processes."""
+        return (*super().description(key), self.merge)
 
     def _joined(self, own: GaugeChild | None, runs: list[Found]) -> float:
         values = [[own.values[0], own.values[1]]] if own else []
         return merged(self.merge, [*values, *(found.values for found in runs)])[0]
 
     def _new(self, key: LabelValues) -> GaugeChild:
-        return GaugeChild(self._describe(key), 2)
+        return (LatestGaugeChild if self.merge == "latest" else GaugeChild)(self, key, 2)
 
-    def _read(self, children: list[GaugeChild]) -> Sequence[Value]:
+    def _read(self, children: list[GaugeChild]) -> list[Value]:
         return [child.values[0] for child in children]
 
 
@@ -466,15 +489,16 @@ class Histogram(Instrument[HistogramChild]):
     def rebind(self, buckets: tuple[float, ...]) -> None:
         """Count in other buckets from now on, and move what was counted. One thread at a time."""
         self.buckets = buckets
-        for key, child in list(self._children.items()):
-            child.rebind(self._describe(key), buckets)
+        for child in list(self._children.values()):
+            child.rebind(buckets)
 
     def get(self, **labels: object) -> Distribution:
         """The observations of one label set; none if there is none yet."""
         return _of(self, labels, Distribution(self.buckets, [0] * (len(self.buckets) + 1), 0.0))
 
-    def _describe(self, key: LabelValues) -> Callable[[], slots.Description]:
-        return lambda: (*self._description(key), self.buckets)
+    def description(self, key: LabelValues) -> slots.Description:
+        """What a label set counts, for readers in other processes."""
+        return (*super().description(key), self.buckets)
 
     def _joined(self, own: HistogramChild | None, runs: list[Found]) -> Distribution:
         whole = own.get() if own else Distribution(self.buckets, [0] * (len(self.buckets) + 1), 0.0)
@@ -487,7 +511,7 @@ class Histogram(Instrument[HistogramChild]):
         return Distribution(self.buckets, counts, total)
 
     def _new(self, key: LabelValues) -> HistogramChild:
-        return HistogramChild(self._describe(key), self.buckets)
+        return HistogramChild(self, key, self.buckets)
 
 
 class Summary(Instrument[SummaryChild]):
@@ -512,10 +536,11 @@ class Summary(Instrument[SummaryChild]):
         return _of(self, labels, Quantiles(0, 0.0, tuple((q, math.nan) for q in self.quantiles)))
 
     def _new(self, key: LabelValues) -> SummaryChild:
-        return SummaryChild(self._describe(key), self.quantiles)
+        return SummaryChild(self, key, self.quantiles)
 
-    def _describe(self, key: LabelValues) -> Callable[[], slots.Description]:
-        return lambda: (*self._description(key), self.quantiles)
+    def description(self, key: LabelValues) -> slots.Description:
+        """What a label set counts, for readers in other processes."""
+        return (*super().description(key), self.quantiles)
 
     def _joined(self, own: SummaryChild | None, runs: list[Found]) -> Quantiles:
         child = own or self._new(())

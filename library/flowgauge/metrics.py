@@ -62,6 +62,7 @@ class Quantiles(NamedTuple):
     quantiles: tuple[tuple[float, float], ...]
 
 
+# Numbers are floats, also whole ones: their text is made without looking.
 Value = float | Distribution | Quantiles
 
 

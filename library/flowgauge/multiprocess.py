@@ -22,13 +22,15 @@ import struct
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from time import perf_counter
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from flowgauge import cells, guard, instruments, slots
 from flowgauge.bins import FAILED
 from flowgauge.cell import BEGUN, COUNTS, ERRORS, LAST, RESETS, STARTED, SUMS, Snapshot, read
 from flowgauge.instruments import Found, merged
-from flowgauge.slots import Description, Values
+
+if TYPE_CHECKING:
+    from flowgauge.slots import Description, Values
 
 # Bytes that one process may use. The file is sparse: only what is written takes space.
 SIZE: Final = 64 << 20

@@ -11,16 +11,18 @@ from time import perf_counter
 
 from flowgauge import cells, guard
 from flowgauge.bins import CANCELLED, FAILED, GOOD
-from flowgauge.cell import Cell, Started
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from flowgauge.cell import Cell, Started
+
+    Var = Token[str] | None
+    # A measurement that has begun: its cell, the call in progress, and how to undo the current workflow.
+    # A plain tuple, which costs a sixth of a named one.
+    Mark = tuple[Cell, Started, Var]
 
 # The name of the workflow whose run this is; steps read it.
 current: ContextVar[str] = ContextVar("flowgauge_workflow", default="")
-
-Var = Token[str] | None
-
-# A measurement that has begun: its cell, the call in progress, and how to undo the current workflow.
-# A plain tuple, which costs a sixth of a named one.
-Mark = tuple[Cell, Started, Var]
 
 
 class Probe:
@@ -129,7 +131,7 @@ def finish(cell: Cell, started: Started, error: BaseException | None) -> None:
             name = cells.text(name)
         cell.finish(started, outcome, name)
     except Exception as fault:
-        cells.late.append((cell, started, perf_counter(), outcome, name))
+        cells.remember(cell, started, perf_counter(), outcome, name)
         # The stack may be too short even for the report; the caller must not count the end again.
         try:  # noqa: SIM105 - `suppress` would be a call
             guard.report("finish", fault)

@@ -59,7 +59,7 @@ Key = tuple[str, Kind]
 
 
 class _Known(NamedTuple):
-    """The label sets of a list of keys, encoded. Holds the list, so that no other one gets its identity."""
+    """The label sets of a list of keys, encoded. Holds the list, so that no other one gets the identity it is known by."""
 
     keys: Sequence[LabelValues]
     encoded: list[bytes]
@@ -102,7 +102,7 @@ class Renderer:
 def _known(family: MetricFamily, known: _Known | None) -> _Known:
     """The labels of a family, as far as they are known."""
     size = len(family.keys)
-    if known is None or known.keys is not family.keys or len(known.encoded) > size:
+    if known is None or len(known.encoded) > size:
         known = _Known(family.keys, [], {})
     done = len(known.encoded)
     if done == size:
@@ -213,8 +213,9 @@ def _buckets(
 def _exemplar_field(exemplar: Exemplar | None) -> bytes:
     if exemplar is None:
         return b""
-    seconds, nanoseconds = divmod(round(exemplar.timestamp * 1e9), 10**9)
-    timestamp = wire.field_varint(1, seconds) + wire.field_varint(2, nanoseconds)
+    # A float tells Unix times apart to a quarter of a microsecond; nanoseconds would only show its last bits.
+    seconds, microseconds = divmod(round(exemplar.timestamp * 1e6), 10**6)
+    timestamp = wire.field_varint(1, seconds) + wire.field_varint(2, microseconds * 1000)
     body = _pairs(exemplar.labels) + wire.field_double(2, exemplar.value)
     return wire.field_bytes(3, body + wire.field_bytes(3, timestamp))
 

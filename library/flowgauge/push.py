@@ -62,8 +62,8 @@ class Pusher:
     `gateway_url` is an address (`localhost:9091`, `http://host:9091`, `https://host/prefix`), else
     `FLOWGAUGE_PUSHGATEWAY`; `off` sends nothing. `job` and `grouping` are labels of all that is pushed. Each
     combination of their values is a group that stays until it is deleted: never the name of a pod, or a run.
-    `render` gives the page in the text format. `method` is PUT, which replaces the whole group, or POST,
-    which replaces the metrics of the same names only.
+    `render` gives the page in the text format; else it is that of this process, as it is set up. `method` is
+    PUT, which replaces the whole group, or POST, which replaces the metrics of the same names only.
 
     An attempt may take `timeout` seconds, all attempts together `deadline` seconds. After connection errors, timeouts,
     5xx and 429 it is tried again, after a random pause below `backoff` seconds, then below twice that and so on, at
@@ -83,7 +83,7 @@ class Pusher:
         gateway_url: str | None,
         job: str,
         *,
-        render: Callable[[], bytes],
+        render: Callable[[], bytes] | None = None,
         grouping: Mapping[str, str | int] | None = None,
         method: Literal["PUT", "POST"] = "PUT",
         timeout: float = 5.0,
@@ -108,7 +108,7 @@ class Pusher:
         self._method = method
         self._timeout = timeout
         self._backoff = backoff
-        self._render = render
+        self._render = render or current_page
         self._gzip = gzip
         self._begin()
         _pushers.add(self)
@@ -287,6 +287,13 @@ class _Regular:
                 return
             self._pusher.push_safely(until=until)
             self._stopping.wait(self._seconds)
+
+
+def current_page() -> bytes:
+    """The page of this process, as it is set up, in the text format."""
+    from flowgauge import observability  # noqa: PLC0415 - loads what serving needs
+
+    return observability.render_current("").body
 
 
 def check_interval(seconds: float) -> None:

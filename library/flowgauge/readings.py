@@ -12,12 +12,11 @@ import math
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from flowgauge import clock, measures, sketch
-from flowgauge.bins import CANCELLED, FAILED, GOOD, OUTCOMES, Bounds
+from flowgauge.bins import CANCELLED, FAILED, GOOD, OUTCOMES
 from flowgauge.cell import Snapshot
-from flowgauge.cells import Cells, Scope
 from flowgauge.metrics import (
     Distribution,
     Exemplar,
@@ -29,6 +28,10 @@ from flowgauge.metrics import (
 )
 from flowgauge.profiles.roles import ROLES
 from flowgauge.profiles.types import Family, Profile
+
+if TYPE_CHECKING:
+    from flowgauge.bins import Bounds
+    from flowgauge.cells import Cells, Scope
 
 # Semantic labels that a cell knows; of the others, `outcome` and `error` vary within a cell.
 _KNOWN: Final = ("workflow", "step", "trigger", "kind")
@@ -63,6 +66,8 @@ class Reader:
         self._outcomes = outcome_values(family)
         self._scale = float(1 / family.factor)
         self._listed = tuple(_listed(family))
+        self._complete = family.labels.keys() <= {*self._known, *family.values}
+        self._early = family.type == "counter" and family.labels.keys() <= {"workflow", *family.values}
         self._keys: list[LabelValues] = []
         self._into: dict[Bounds, list[int]] = {}
 
@@ -83,15 +88,14 @@ class Reader:
                 self._born(series, labels)
                 for event, value in self._numbers(measures.merged(snapshots), now):
                     self._put(series, labels | event, value)
-        elif self.family.type == "counter" and "workflow" in self._known:
-            # Each workflow has the series before its first event, so that the first one is an increase.
-            for known in self._grouped(cells["run"]) if self._known == ("workflow",) else ():
+        elif self._early:
+            # A counter exists before its first event, for each workflow if it has one, so that the first is an increase.
+            for known in self._grouped(cells["run"]) if self._known else ((),):
                 self._born(series, dict(zip(self._known, known, strict=True)))
-        elif not self._known:
-            self._born(series, {})
         for recorded, value in records.get(self.family.role, ()):
             labels = self._named(recorded)
-            self._born(series, {label: labels.get(label, "") for label in self._known})
+            if self._complete:
+                self._born(series, {label: labels.get(label, "") for label in self._known})
             self._put(series, labels, self._converted(value))
         keys = list(series)
         if keys != self._keys:

@@ -11,16 +11,18 @@ logged, rarely, and nothing is recorded; nothing is ever raised.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterator
 from time import perf_counter
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from flowgauge import cells, forks, guard
-from flowgauge.bins import CANCELLED, FAILED, GOOD, GRID, Bounds
+from flowgauge.bins import CANCELLED, FAILED, GOOD, GRID
 from flowgauge.cell import Cell
 from flowgauge.instruments import (
     C,
     Counter,
+    CounterChild,
     Declared,
     Gauge,
     Histogram,
@@ -31,11 +33,16 @@ from flowgauge.instruments import (
 from flowgauge.metrics import MetricFamily
 from flowgauge.profiles.roles import ROLES
 
+if TYPE_CHECKING:
+    from flowgauge.bins import Bounds
+
 Outcome = Literal["good", "failed", "cancelled"]
 
 _OUTCOMES: Final = {"good": GOOD, "failed": FAILED, "cancelled": CANCELLED}
 # Seconds over which a rate of messages is told.
 WINDOW: Final = 10
+# Triggers of runs in progress that are remembered, of each workflow.
+BEGUN_LIMIT: Final = 1000
 # Roles whose values of several processes are not added.
 _MERGES: Final[dict[str, Merge]] = {"timestamp": "max", "ratio": "min"}
 
@@ -44,11 +51,13 @@ _UNBOUND: Final = tuple(sorted({*GRID, *(float(f"{d}e{e}") for d in (1, 2, 2.5, 
 
 _collector = MetricsCollector(space="roles")
 _bounds: dict[str, Bounds] = {}
+# Triggers of runs that began, by workflow and kind: who tells of an end does not tell the trigger again.
+_begun: dict[tuple[str, str], deque[str]] = {}
 
 
 def count(role: str, amount: float = 1.0, **labels: object) -> None:
     """Add to a counter; `labels` are semantic, those that are left out are empty."""
-    if role == "message.published":
+    if role == "message.published" and amount:
         _guarded(lambda: _meter.mark(amount))
     child = _child(role, Counter, labels)
     if child is not None:
@@ -76,9 +85,34 @@ def add(role: str, amount: float, **labels: object) -> None:
         child.inc(amount)
 
 
+def touch(role: str, **labels: object) -> None:
+    """Make the series of a role exist before anything is recorded, at zero."""
+    _child(role, Instrument, labels)
+
+
+def child(role: str, sort: type[Instrument[C]], **labels: object) -> C:
+    """The label set of a role, to keep where it is recorded often; `sort` is the role's instrument.
+
+    Raises:
+        KeyError: there is no such role.
+        TypeError: the role is recorded with another instrument.
+
+    """
+    instrument = _collector.get(_name(role)) or _declared(role)
+    if not isinstance(instrument, sort):
+        raise TypeError(f"{role} is a {instrument.kind}, and no {sort.kind}")
+    return instrument.child(tuple([cells.text(labels.get(name, "")) for name in instrument.label_names]))
+
+
+def published(series: CounterChild) -> None:
+    """Count a message; `series` is a child of `message.published`."""
+    series.inc()
+    _guarded(lambda: _meter.mark(1.0))
+
+
 def run_started(workflow: str, *, trigger: str = "", kind: str = "") -> None:
     """Count a run that begins where no decorator sees it; `run_finished` tells its end."""
-    _guarded(lambda: cells.run_cell(workflow, trigger=trigger, kind=kind).begin())
+    _guarded(lambda: _run_started(workflow, trigger, kind))
 
 
 def run_finished(
@@ -93,7 +127,11 @@ def run_finished(
     """Count the end of a run that took `seconds`; `started` is false if its start was not told."""
     _guarded(
         lambda: _finished(
-            cells.run_cell(workflow, kind=kind), seconds, outcome, error, started=started
+            cells.run_cell(workflow, trigger=_trigger(workflow, kind) if started else "", kind=kind),
+            seconds,
+            outcome,
+            error,
+            started=started,
         )
     )
 
@@ -144,6 +182,24 @@ def _guarded(act: Callable[[], None]) -> None:
         act()
     except Exception as error:
         guard.report("record", error)
+
+
+def _run_started(workflow: str, trigger: str, kind: str) -> None:
+    cells.run_cell(workflow, trigger=trigger, kind=kind).begin()
+    begun = _begun.get((workflow, kind))
+    if begun is None and len(_begun) < cells.LIMIT:
+        begun = _begun.setdefault((workflow, kind), deque(maxlen=BEGUN_LIMIT))
+    if begun is not None:
+        begun.append(trigger)
+
+
+def _trigger(workflow: str, kind: str) -> str:
+    """The trigger of a run that began and has not ended, so that it ends where it was counted."""
+    begun = _begun.get((workflow, kind))
+    try:
+        return begun.popleft() if begun else ""
+    except IndexError:  # another thread was faster
+        return ""
 
 
 def _finished(cell: Cell, seconds: float, outcome: str, error: str, *, started: bool) -> None:
@@ -232,6 +288,7 @@ _meter = _Meter()
 
 
 def _reset() -> None:
+    _begun.clear()
     _meter.__init__()  # type: ignore[misc]
 
 

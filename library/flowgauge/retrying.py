@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import time
-from collections.abc import Callable
-from typing import Any, Final
 
 from flowgauge import wrapping
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Final
 
 # Seconds; a pause that doubles for ever soon waits for ever.
 LONGEST_PAUSE: Final = 60.0
@@ -59,7 +61,7 @@ def retrying(
             "a generator cannot be retried; retry the function that it calls for each item"
         )
     make = _coroutine if sort == "coroutine" else _plain
-    return functools.update_wrapper(make(function, policy, on_retry), function)
+    return wrapping.named(make(function, policy, on_retry), function)
 
 
 # The pause comes after the except clause, so that the next error does not carry this one as its context.

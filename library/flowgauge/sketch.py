@@ -18,11 +18,13 @@ from math import frexp, inf, isqrt, ldexp, nan
 from operator import itemgetter
 from sys import float_info
 from time import monotonic
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from flowgauge import guard
 from flowgauge.metrics import Exponential, Quantiles
-from flowgauge.slots import Values
+
+if TYPE_CHECKING:
+    from flowgauge.slots import Values
 
 # What Prometheus and OpenTelemetry take.
 LOWEST_SCHEMA: Final = -4
@@ -36,7 +38,7 @@ ZERO_THRESHOLD: Final = 2.0**ZERO_ROW
 TOP: Final = 2.0**TOP_ROW
 
 # Takes the number of a row and its size, and gives so many slots of zero.
-Allocate = Callable[[int, int], Values]
+Allocate = Callable[[int, int], "Values"]
 
 
 def index(value: float, schema: int) -> int:
@@ -313,7 +315,7 @@ class Sketch:
         self.schema = schema
         self._allocate = allocate or _private
         # With ends, so that what a row may take has the positions from 2 to 2**schema + 1, which are its slots; the
-        # bound of the row has position 1, like zero and what is negative; NaN 0 and infinity more.
+        # bound of the row has position 1, like zero and what is negative; NaN has 0, and infinity one too many.
         self._table = (-inf, *_fractions(schema), 1.0)
         self._end = len(self._table)
         self._rows: dict[int, Values] = {}
@@ -327,13 +329,13 @@ class Sketch:
             if type(value) is float:
                 fraction, exponent = frexp(value)
                 slot = bisect_left(self._table, fraction)
-                if 1 < slot < self._end:
+                if slot > 1:
                     row = self._rows[exponent]
-                    # No call from here on.
-                    row[0] += value
+                    # No call from here on. The count first: infinity has no slot and must not reach the sum.
                     row[slot] += 1.0
+                    row[0] += value
                     return
-        except KeyError:
+        except (KeyError, IndexError):
             pass
         self._observe_rare(value)
 
@@ -423,6 +425,7 @@ class Sketch:
             target = self._rows[exponent]
             for slot in range(self._end):
                 target[slot] += row[slot]
+                row[slot] = 0.0  # others may still read it
 
     def reset(self) -> None:
         """Forget everything, as a forked child must, and take new rows."""

@@ -11,23 +11,25 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
-from typing import Any, Final, Protocol
 
 from flowgauge import guard
 
+# `typing` alone costs more than all that this library loads in a program that only decorates functions.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Final, Protocol
 
-class Values(Protocol):
-    """A run of slots: a list of floats, or a memoryview of doubles."""
+    class Values(Protocol):
+        """A run of slots: a list of floats, or a memoryview of doubles."""
 
-    def __getitem__(self, index: int, /) -> float: ...
-    def __setitem__(self, index: int, value: float, /) -> None: ...
-    def __len__(self) -> int: ...
+        def __getitem__(self, index: int, /) -> float: ...
+        def __setitem__(self, index: int, value: float, /) -> None: ...
+        def __len__(self) -> int: ...
 
-
-# What a run counts, so that a reader in another process can tell; made of strings, numbers and tuples of them.
-Description = tuple[Any, ...]
-Allocator = Callable[[Description, int], Values]
+    # What a run counts, so that a reader in another process can tell; made of strings, numbers and tuples of them.
+    Description = tuple[Any, ...]
+    Allocator = Callable[[Description, int], Values]
 
 
 def private(_description: Description, size: int) -> Values:
@@ -37,6 +39,12 @@ def private(_description: Description, size: int) -> Values:
 
 # Names the directory in which the processes of one program keep their numbers; empty for each by itself.
 MULTIPROCESS: Final = "FLOWGAUGE_MULTIPROCESS_DIR"
+
+
+def settle() -> None:
+    """Decide on the storage now: who only reads the numbers of other processes takes no run of its own."""
+    if _allocator is _first:
+        _first((), 0)
 
 
 def allocate(description: Description, size: int) -> Values:

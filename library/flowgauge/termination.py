@@ -142,15 +142,19 @@ def closing(function: Callable[..., object]) -> None:
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
     global _kept  # noqa: PLW0603 - a process has one handler
+    _ask()
+    if any(watch.blocks for watch in _watches) or (frame and frame.f_code in _closing):
+        _kept = True
+    else:
+        _act(number, frame)
+
+
+def _ask() -> None:
     now = monotonic()
     for watch in _watches:
         watch.asked = watch.asked or now
         if watch.on_signal is not None:
             watch.on_signal()
-    if any(watch.blocks for watch in _watches) or (frame and frame.f_code in _closing):
-        _kept = True
-    else:
-        _act(number, frame)
 
 
 def _act(number: int, frame: FrameType | None) -> None:
@@ -177,20 +181,22 @@ def _settle() -> None:
     global _kept  # noqa: PLW0603 - a process has one handler
     if not _kept or (_watches and not all(watch.in_body for watch in _watches)):
         return
-    _kept = False
     if _watches or callable(_previous):
+        _kept = False
+        _ask()
         _act(signal.SIGTERM, None)
     else:
+        # Still kept: a batch that begins meanwhile ends at once.
         _send_again_soon()
 
 
 def _install() -> bool:
-    global _previous, _kept
+    global _previous  # noqa: PLW0603 - a process has one handler
     previous = signal.getsignal(signal.SIGTERM)
     # None was set by C code, and could not be put back.
     if previous is None or previous == signal.SIG_IGN:
         return False
-    _previous, _kept = previous, False
+    _previous = previous
     try:
         signal.signal(signal.SIGTERM, _on_signal)
     except ValueError:  # a sub-interpreter
@@ -210,7 +216,7 @@ def _send_again_soon() -> None:
 
     def send() -> None:
         time.sleep(COURTESY_SECONDS)
-        if threading.main_thread().is_alive():
+        if _kept and threading.main_thread().is_alive():
             os.kill(os.getpid(), signal.SIGTERM)
 
     try:

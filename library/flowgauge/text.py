@@ -84,10 +84,10 @@ class Lines:
         """The lines with these values, in parts."""
         del exemplars  # numbers have none
         for i, lines in enumerate(self._formats):
-            numbers = [float(v) for v in values[i * _CHUNK : (i + 1) * _CHUNK]]  # type: ignore[arg-type]
+            numbers: tuple[float, ...] = tuple(values[i * _CHUNK : (i + 1) * _CHUNK])  # type: ignore[arg-type]
             total = sum(numbers)
             if max(numbers) < _EXPONENT and total - total == 0:  # none of them is NaN or infinite
-                yield lines % tuple(numbers)
+                yield lines % numbers
             else:
                 yield lines % tuple([go(number) for number in numbers])
 

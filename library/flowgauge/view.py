@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from importlib import metadata
 from time import perf_counter
 
-from flowgauge import cells, guard, readings, records
+from flowgauge import cells, guard, readings, records, slots
 from flowgauge.declared import collector as declared
 from flowgauge.metrics import MetricFamily, Value
 from flowgauge.profiles.types import Profile
@@ -41,6 +41,7 @@ class View:
 
     def collect(self) -> list[MetricFamily]:
         """The families of this instant, each name once, in the order of the profile."""
+        slots.settle()
         _refresh()
         return readings.combined(self._families())
 

@@ -6,18 +6,22 @@ raises. A generator is measured from its first item to its end, without what its
 
 from __future__ import annotations
 
-import functools
 from bisect import bisect_left
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from time import perf_counter
-from typing import Any
 
 from flowgauge import cells, probes
 from flowgauge.bins import FAILED
 from flowgauge.cell import COUNTS, LAST, STARTED, SUMS
-from flowgauge.probes import Probe, RunProbe, StepProbe, finish
+from flowgauge.probes import RunProbe, StepProbe, finish
 
-Function = Callable[..., Any]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+    from typing import Any
+
+    from flowgauge.probes import Probe
+
+    Function = Callable[..., Any]
 
 # Flags of a code object, as documented by `inspect`, which is too heavy to import for them.
 _GENERATOR, _COROUTINE, _ITERABLE_COROUTINE, _ASYNC_GENERATOR = 0x20, 0x80, 0x100, 0x200
@@ -26,11 +30,20 @@ _GENERATOR, _COROUTINE, _ITERABLE_COROUTINE, _ASYNC_GENERATOR = 0x20, 0x80, 0x10
 def measured(function: Function, probe: Probe) -> Function:
     """The function, measured by `probe`."""
     wrap = _BY_SORT[sort(function)]
-    return functools.update_wrapper(wrap(function, probe), function)
+    return named(wrap(function, probe), function)
+
+
+def named(wrapper: Function, function: Function) -> Function:
+    """The wrapper with the name, signature and place of the function."""
+    import functools  # noqa: PLC0415 - importing this library costs nothing that it does not use
+
+    return functools.update_wrapper(wrapper, function)
 
 
 def sort(function: Function) -> str:
     """What calling the function gives: a generator, async generator, coroutine or plain value."""
+    import functools  # noqa: PLC0415 - see `named`
+
     while isinstance(function, functools.partial):
         function = function.func
     code = getattr(function, "__code__", None)
@@ -84,7 +97,7 @@ def _plain_run(function: Function, probe: RunProbe) -> Function:
             try:
                 finish(cell, (values, slot, begun), error)
             except RecursionError:
-                cells.late.append((cell, (values, slot, begun), perf_counter(), FAILED, "RecursionError"))
+                cells.remember(cell, (values, slot, begun), perf_counter(), FAILED, "RecursionError")
             raise
         now = perf_counter()
         leave(token)
@@ -120,7 +133,7 @@ def _plain_step(function: Function, probe: StepProbe) -> Function:
             try:
                 finish(cell, (values, slot, begun), error)
             except RecursionError:
-                cells.late.append((cell, (values, slot, begun), perf_counter(), FAILED, "RecursionError"))
+                cells.remember(cell, (values, slot, begun), perf_counter(), FAILED, "RecursionError")
             raise
         now = perf_counter()
         elapsed = now - begun
@@ -157,7 +170,7 @@ def _coroutine_run(function: Function, probe: RunProbe) -> Function:
             try:
                 finish(cell, (values, slot, begun), error)
             except RecursionError:
-                cells.late.append((cell, (values, slot, begun), perf_counter(), FAILED, "RecursionError"))
+                cells.remember(cell, (values, slot, begun), perf_counter(), FAILED, "RecursionError")
             raise
         now = perf_counter()
         leave(token)
@@ -193,7 +206,7 @@ def _coroutine_step(function: Function, probe: StepProbe) -> Function:
             try:
                 finish(cell, (values, slot, begun), error)
             except RecursionError:
-                cells.late.append((cell, (values, slot, begun), perf_counter(), FAILED, "RecursionError"))
+                cells.remember(cell, (values, slot, begun), perf_counter(), FAILED, "RecursionError")
             raise
         now = perf_counter()
         elapsed = now - begun

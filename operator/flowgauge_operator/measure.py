@@ -272,8 +272,7 @@ def _stand_ins(measure: _Measure) -> list[_Way]:
         "good": [((pair[0],), rest)],
         "bad": [((pair[1],), rest)],
     }
-    # A pair of which the list knows one half only is no pair.
-    return ways + [way for way in others.get(outcome, []) if all(role in ROLES for role in way[0])]
+    return ways + others.get(outcome, [])
 
 
 def _source(family: Family, measure: _Measure, scope: Scope) -> _Source:

@@ -405,7 +405,7 @@ def test_places_are_limited_and_the_least_busy_client_loses_its_own(serve):
     wait_for(lambda: len(endpoint._connections) == server.CONNECTIONS, "all places to be taken")
 
     assert ask(endpoint)[0].status == 200  # in the place of the one between two requests
-    assert kept.recv(1) == b""
+    assert everything(kept) == b""
     for client in asking:  # the scrape has left again: nobody else lost anything
         client.sendall(b"althz HTTP/1.0\r\n\r\n")
         assert everything(client).endswith(b"ok\n")
@@ -618,6 +618,18 @@ def test_a_readiness_check_that_blocks_stops_no_scrape(serve):
 
 
 # -- start and end
+
+
+@pytest.mark.skipif(not hasattr(socket, "SO_REUSEPORT"), reason="needs SO_REUSEPORT")
+def test_a_port_can_be_shared_by_those_who_all_want_it():
+    first = Server("127.0.0.1", 0, lambda _: Page(b"", ""), share=True)
+    second = Server("127.0.0.1", first.port, lambda _: Page(b"", ""), share=True)
+    with pytest.raises(OSError, match="in use"):
+        Server("127.0.0.1", first.port, lambda _: Page(b"", ""))
+
+    assert second.port == first.port
+    first.stop()
+    second.stop()
 
 
 def test_a_port_in_use_is_an_error_of_the_constructor():

@@ -395,6 +395,9 @@ CASES = {
             "empty now and then": queue(" ".join(str(i % 25 * i) for i in range(181))),
             "few items": queue(" ".join(str(1 + i // 40) for i in range(181))),
             "the noise of a deep queue": queue("1000 1080 960 1040 " * 45),
+            "a deep queue that grows by a twentieth": queue(
+                " ".join(str(1000 + i * 4 // 5) for i in range(181))
+            ),
             "grown and steady": queue("20x30 200x150"),
         },
         labels={"queue": "in"},

@@ -2,6 +2,7 @@
 
 import subprocess
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 import yaml
@@ -12,6 +13,7 @@ from flowgauge_operator import model
 from flowgauge_operator.render import Capabilities, Options, render
 
 PROFILES = profiles.names()
+EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples").glob("*/manifests.yaml"))
 SLOS = {
     "success": {"objective": 99, "success": {}},
     "low": {"objective": 50, "window": "7d", "success": {}},
@@ -40,6 +42,12 @@ def groups(profile, namespace="shop", slos=None, **spec):
     rendered = render(workflow, profiles.builtin(profile), Capabilities(), Options())
     assert rendered.problems == ()
     return next(c for c in rendered.children if c["kind"] == "PrometheusRule")["spec"]["groups"]
+
+
+def profile_of(manifests):
+    """The profile of the workflow that an example's manifests were made of."""
+    spec = yaml.safe_load(manifests.with_name("workflow.yaml").read_text(encoding="utf-8"))["spec"]
+    return spec.get("profile", profiles.DEFAULT)
 
 
 def alerts_of(profile):
@@ -77,6 +85,21 @@ def test_every_rendered_rule_passes_the_linter(promtool, tmp_path):
     done = run(promtool, "check", "rules", "--lint=all", "--lint-fatal", *files, cwd=tmp_path)
 
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.parent.name)
+def test_the_rules_of_every_example_pass_the_linter(promtool, tmp_path, example):
+    manifests = yaml.safe_load_all(example.read_text(encoding="utf-8"))
+    rules = next(m for m in manifests if m["kind"] == "PrometheusRule")
+
+    file = write(tmp_path / "rules.yaml", rules["spec"])
+    done = run(promtool, "check", "rules", "--lint=all", "--lint-fatal", file, cwd=tmp_path)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_profile_has_an_example():
+    assert {profile_of(path) for path in EXAMPLES} == set(PROFILES)
 
 
 # -- behaviour ---------------------------------------------------------------------------------------------------------

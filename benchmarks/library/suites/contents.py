@@ -21,6 +21,11 @@ Render = Callable[[], bytes]
 LABELS = ["workflow", "step", "status"]
 # Lines of one histogram: a bucket for each bound and one above all, count and sum.
 LINES = len(BUCKETS) + 3
+RECORD: dict[str, Callable[[Any, float], object]] = {
+    "counter": lambda child, value: child.inc(value),
+    "amounts": lambda child, value: child.inc(value),
+    "histogram": lambda child, value: child.observe(value),
+}
 
 
 @dataclass(frozen=True)
@@ -43,16 +48,13 @@ def ours(shape: str, series: int) -> Contents:
     from flowgauge.instruments import MetricsCollector
     from flowgauge.text import Renderer
 
-    collector = MetricsCollector(limit=series + 1)
-    if shape != "histogram":
-        counter = collector.counter("steps_total", "Steps by status.", labels=LABELS)
-        calls = [counter.labels(*key).inc for key in keys(shape, series)]
+    collector, renderer = MetricsCollector(limit=series + 1), Renderer()
+    metric: Any
+    if shape == "histogram":
+        metric = collector.histogram("step_seconds", "Durations.", labels=LABELS, buckets=BUCKETS)
     else:
-        histogram = collector.histogram(
-            "step_seconds", "Durations.", labels=LABELS, buckets=BUCKETS
-        )
-        calls = [histogram.labels(*key).observe for key in keys(shape, series)]
-    renderer = Renderer()
+        metric = collector.counter("steps_total", "Steps by status.", labels=LABELS)
+    children = [metric.labels(*key) for key in keys(shape, series)]
 
     def render(*, openmetrics: bool) -> bytes:
         return renderer.render(collector.collect_all(), openmetrics=openmetrics)
@@ -61,55 +63,49 @@ def ours(shape: str, series: int) -> Contents:
         "text": lambda: render(openmetrics=False),
         "openmetrics": lambda: render(openmetrics=True),
     }
-    return Contents(series, changer(shape, calls), renders)
+    return Contents(series, changer(shape, children, RECORD[shape]), renders)
 
 
 def prometheus_client(shape: str, series: int) -> Contents:
-    from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
-    from prometheus_client.exposition import generate_latest
+    import prometheus_client as client
     from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
     # They are twice the lines, and ours has none.
-    disable_created_metrics()
-    registry = CollectorRegistry()
-    if shape != "histogram":
-        counter = Counter("steps", "Steps by status.", LABELS, registry=registry)
-        calls = [counter.labels(*key).inc for key in keys(shape, series)]
-    else:
-        histogram = Histogram(
+    client.disable_created_metrics()  # type: ignore[no-untyped-call]
+    registry = client.CollectorRegistry()
+    metric: Any
+    if shape == "histogram":
+        metric = client.Histogram(
             "step_seconds", "Durations.", LABELS, buckets=BUCKETS, registry=registry
         )
-        calls = [histogram.labels(*key).observe for key in keys(shape, series)]
-    renders = {
-        "text": lambda: generate_latest(registry),
-        "openmetrics": lambda: generate_openmetrics(registry),
+    else:
+        metric = client.Counter("steps", "Steps by status.", LABELS, registry=registry)
+    children = [metric.labels(*key) for key in keys(shape, series)]
+    renders: dict[str, Render] = {
+        "text": lambda: client.generate_latest(registry),
+        "openmetrics": lambda: generate_openmetrics(registry),  # type: ignore[no-untyped-call]
     }
-    return Contents(series, changer(shape, calls), renders)
+    return Contents(series, changer(shape, children, RECORD[shape]), renders)
 
 
 def aioprometheus(shape: str, series: int) -> Contents:
-    from aioprometheus import REGISTRY, Counter, Histogram, render
-    from aioprometheus.formats import text
+    from aioprometheus import REGISTRY, Counter, Histogram, render  # type: ignore[import-not-found]
+    from aioprometheus.formats import text  # type: ignore[import-not-found]
 
-    labels = [dict(zip(LABELS, key, strict=True)) for key in keys(shape, series)]
-    calls: list[Callable[[float], None]]
-    if shape != "histogram":
-        counter = Counter("steps_total", "Steps by status.")
-        calls = [lambda value, of=of: counter.add(of, value) for of in labels]
+    if shape == "histogram":
+        record = Histogram("step_seconds", "Durations.", buckets=BUCKETS).observe
     else:
-        histogram = Histogram("step_seconds", "Durations.", buckets=BUCKETS)
-        calls = [lambda value, of=of: histogram.observe(of, value) for of in labels]
-    accepts = [text.TextFormatter.get_headers(text.TextFormatter())["Content-Type"]]
-    return Contents(series, changer(shape, calls), {"text": lambda: render(REGISTRY, accepts)[0]})
+        record = Counter("steps_total", "Steps by status.").add
+    accepts = [text.TextFormatter().get_headers()["Content-Type"]]
+    change = changer(shape, _labels(shape, series), record)
+    return Contents(series, change, {"text": lambda: render(REGISTRY, accepts)[0]})
 
 
 def opentelemetry(shape: str, series: int) -> Contents:
-    from opentelemetry.exporter.prometheus import PrometheusMetricReader
+    import prometheus_client as client
+    from opentelemetry.exporter.prometheus import PrometheusMetricReader  # type: ignore[import-not-found]
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
-    from prometheus_client import REGISTRY
-    from prometheus_client.exposition import generate_latest
-    from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
     # By default it keeps 2,000 label sets, and counts all others as one.
     views = [
@@ -122,22 +118,26 @@ def opentelemetry(shape: str, series: int) -> Contents:
     ]
     provider = MeterProvider([PrometheusMetricReader()], views=views, shutdown_on_exit=False)
     meter = provider.get_meter("bench")
-    call = (
-        meter.create_counter("steps").add
-        if shape != "histogram"
-        else meter.create_histogram("step_seconds").record
+    record = (
+        meter.create_histogram("step_seconds").record
+        if shape == "histogram"
+        else meter.create_counter("steps").add
     )
-    labels = [dict(zip(LABELS, key, strict=True)) for key in keys(shape, series)]
-    calls = [lambda value, of=of: call(value, of) for of in labels]
-    renders = {
-        "text": lambda: generate_latest(REGISTRY),
-        "openmetrics": lambda: generate_openmetrics(REGISTRY),
-    }
-    return Contents(series, changer(shape, calls), renders)
+    change = changer(shape, _labels(shape, series), lambda of, value: record(value, of))
+    return Contents(series, change, {"text": lambda: client.generate_latest(client.REGISTRY)})
 
 
-def changer(shape: str, calls: Sequence[Callable[[float], Any]]) -> Callable[[], None]:
-    """Each call gets another value each time; all get some at once."""
+def _labels(shape: str, series: int) -> list[dict[str, str]]:
+    return [dict(zip(LABELS, key, strict=True)) for key in keys(shape, series)]
+
+
+def changer(
+    shape: str, targets: Sequence[Any], record: Callable[[Any, float], object]
+) -> Callable[[], None]:
+    """Record another value to each target each time; all get some at once.
+
+    `targets` are children or label sets, not bound methods: those would be objects of ours in the library's memory.
+    """
     turn = 0
     values = [float(math.ceil(value * 10)) for value in VALUES] if shape == "counter" else VALUES
 
@@ -145,8 +145,8 @@ def changer(shape: str, calls: Sequence[Callable[[float], Any]]) -> Callable[[],
         nonlocal turn
         turn += 1
         size = len(values)
-        for number, call in enumerate(calls):
-            call(values[(number * 31 + turn) % size])
+        for number, target in enumerate(targets):
+            record(target, values[(number * 31 + turn) % size])
 
     change()
     return change

@@ -78,7 +78,7 @@ def prometheus_client_shared(effort: Effort) -> Results:
 
 
 def autometrics(effort: Effort) -> Results:
-    from autometrics import autometrics, init
+    from autometrics import autometrics, init  # type: ignore[import-not-found]
 
     init(tracker="prometheus")
     return per_call([*references.cases(), *_three("autometrics", autometrics, autometrics)], effort)

@@ -31,7 +31,7 @@ def ddsketch(effort: Effort) -> Results:
         sketch = DDSketch(0.01)
         for value in values:
             sketch.add(value)
-        return [float(sketch.get_quantile_value(q)) for q in QUANTILES]
+        return [sketch.get_quantile_value(q) or 0.0 for q in QUANTILES]
 
     return _errors(effort, estimate)
 

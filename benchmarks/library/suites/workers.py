@@ -53,14 +53,14 @@ def prometheus_client(effort: Effort) -> Results:
         from prometheus_client import CollectorRegistry, multiprocess, start_http_server
 
         registry = CollectorRegistry()
-        multiprocess.MultiProcessCollector(registry)
+        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         server, _ = start_http_server(0, "127.0.0.1", registry=registry)
         return f"http://127.0.0.1:{server.server_port}/metrics"
 
     def buried(pid: int) -> None:
         from prometheus_client import multiprocess
 
-        multiprocess.mark_process_dead(pid)
+        multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
 
     return _scrapes(effort, "PROMETHEUS_MULTIPROC_DIR", count, serve, buried)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flowgauge.exporters.cloudwatch import CloudWatchExporter
     from flowgauge.exporters.datadog import DatadogExporter
-    from flowgauge.exporters.delivery import Exporter, ExportError
+    from flowgauge.exporters.exporter import Exporter, ExportError
     from flowgauge.exporters.flusher import Flusher
     from flowgauge.exporters.otlp import OtlpExporter
     from flowgauge.exporters.statsd import StatsDExporter
@@ -27,8 +27,8 @@ __all__ = [
 _HOMES = {
     "CloudWatchExporter": "cloudwatch",
     "DatadogExporter": "datadog",
-    "ExportError": "delivery",
-    "Exporter": "delivery",
+    "ExportError": "exporter",
+    "Exporter": "exporter",
     "Flusher": "flusher",
     "OtlpExporter": "otlp",
     "StatsDExporter": "statsd",

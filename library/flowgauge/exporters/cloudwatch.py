@@ -20,8 +20,8 @@ from urllib.parse import quote
 
 from flowgauge import guard
 from flowgauge.exporters.buckets import condensed, spread
-from flowgauge.exporters.delivery import Exporter, RefusalError, load, remaining, require
 from flowgauge.exporters.deltas import Change, Deltas, Level, Series
+from flowgauge.exporters.exporter import Exporter, RefusalError, load, remaining, require
 from flowgauge.exporters.statsd import percent_name
 from flowgauge.metrics import MetricFamily
 

@@ -22,8 +22,8 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from flowgauge.exporters.buckets import percentile
-from flowgauge.exporters.delivery import Exporter, RefusalError, load, remaining, require
 from flowgauge.exporters.deltas import Deltas, Level, Series
+from flowgauge.exporters.exporter import Exporter, RefusalError, load, remaining, require
 from flowgauge.exporters.statsd import PERCENTILES, percent_name
 from flowgauge.metrics import MetricFamily
 
@@ -42,8 +42,7 @@ _NOT_IN_TAG: Final = re.compile(r"[^\w.:/-]")
 _PREFIX: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*", re.ASCII)
 _LONGEST: Final = 200
 
-# The request itself is at fault. All other failures may pass by themselves.
-_REFUSED: Final = frozenset({400, 401, 403, 404, 405, 409, 410, 413, 415, 422})
+# The batch itself is at fault, so it would be every time. All other failures may pass by themselves.
 _UNREADABLE: Final = frozenset({400, 413, 422})
 
 
@@ -219,15 +218,16 @@ class DatadogExporter(Exporter):
             response = self._request(batch.body, left)
         except Exception as error:
             # The client raises for some statuses and returns others; the response is in the error that it met.
-            if _status(getattr(error.__context__, "response", None)) in _REFUSED:
-                self._doubtful = None
-            raise
-        status = _status(response)
+            response = getattr(error.__context__, "response", None)
+            if getattr(response, "status_code", 0) not in _UNREADABLE:
+                raise
+        status = response.status_code
         if not 200 <= status < 300:
-            if status in _REFUSED:
+            answer = f"answered with {status}: {response.content[:200].decode(errors='replace')}"
+            if status in _UNREADABLE:
                 self._doubtful = None
-            kind = RefusalError if status in _UNREADABLE else OSError
-            raise kind(f"answered with {status}: {response.content[:200].decode(errors='replace')}")
+                raise RefusalError(answer)
+            raise OSError(answer)
         self._doubtful = None
         for settle in batch.settle:
             settle()
@@ -281,10 +281,6 @@ def _batch(texts: list[str], settle: list[Callable[[], None]]) -> _Batch:
 def _tag(text: str) -> str:
     """As Datadog itself writes a tag: in lower case, with underscores for what it does not take."""
     return _NOT_IN_TAG.sub("_", text.lower())[:_LONGEST]
-
-
-def _status(response: Any) -> int:
-    return int(getattr(response, "status_code", 0))
 
 
 def _check(api_key: str, app_key: str, prefix: str, api_host: str, tags: Sequence[str]) -> None:

@@ -59,6 +59,10 @@ class Datagrams:
             self._socket.close()
             self._socket = None
 
+    def __del__(self) -> None:
+        # Who drops an exporter without closing it has nothing to lose: a datagram is sent or it is not.
+        self.close()
+
     def _try(self, data: bytes, seconds: float) -> None:
         if self._socket is None:
             family, address = self._addresses[0]

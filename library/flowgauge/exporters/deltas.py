@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from operator import itemgetter
+from time import monotonic
 from typing import Final, NamedTuple
 
 from flowgauge import guard
@@ -16,11 +18,12 @@ from flowgauge.exporters import buckets
 from flowgauge.exporters.buckets import Grid, Row
 from flowgauge.metrics import Distribution, Kind, MetricFamily, Quantiles, Value
 
-# A series that is missing for this many readings is forgotten. Not at once: a source that failed for one reading comes
-# back with all it ever counted, which would be sent again.
-KEEP_READINGS: Final = 10
-# Series that are gone while their last gains could not be sent. More would fill the memory while a back end is down.
-KEEP_ABSENT: Final = 10_000
+# A series that is missing for so long is forgotten. Not at once: a source that failed for one reading, or another
+# caller who exports other families, would bring it back with all it ever counted, which would be sent again.
+KEEP_SECONDS: Final = 600.0
+# At most so many missing series are kept, also those whose last gains could not be sent: a back end that is down must
+# not fill the memory.
+KEEP_MISSING: Final = 10_000
 
 
 class Series(NamedTuple):
@@ -65,7 +68,7 @@ class _Ledger:
         self.counts: dict[int, float] = {}
         self.sum = 0.0
         self.announced = False  # whether the back end knows the series, be it at zero
-        self.read = 0  # the number of the reading that it was last part of
+        self.read = 0.0  # when it was last part of a reading
 
     def gain(self, reading: _Reading) -> None:
         counts = self._fitted(reading)
@@ -145,19 +148,18 @@ class Deltas:
 
     def __init__(self) -> None:
         self._ledgers: dict[tuple[Series, object], _Ledger] = {}
-        self._reading = 0
 
     def read(self, families: Iterable[MetricFamily]) -> list[Level]:
         """Take in what the families gained. Returns what is no count; numbers that are not finite are left out."""
-        self._reading += 1
+        now = monotonic()
         levels: list[Level] = []
         for (series, cut), reading in _readings(families, levels).items():
             ledger = self._ledgers.get((series, cut))
             if ledger is None:
                 ledger = self._ledgers[series, cut] = _Ledger(series, reading.grid)
             ledger.gain(reading)
-            ledger.read = self._reading
-        self._forget()
+            ledger.read = now
+        self._forget(now)
         return levels
 
     def changes(self) -> Iterator[Change]:
@@ -173,21 +175,26 @@ class Deltas:
     def __len__(self) -> int:
         return len(self._ledgers)
 
-    def _forget(self) -> None:
+    def _forget(self, now: float) -> None:
         """Drop series that are gone. What they gained at last is kept for the back end, within reason."""
-        absent = [key for key, ledger in self._ledgers.items() if ledger.read < self._reading]
-        unsent = []
-        for key in absent:
-            if self._ledgers[key].has_unsent():
-                unsent.append(key)
-            elif self._ledgers[key].read < self._reading - KEEP_READINGS:
+        missing = []
+        for key, ledger in list(self._ledgers.items()):
+            if ledger.read == now:
+                continue
+            if now - ledger.read > KEEP_SECONDS and not ledger.has_unsent():
                 del self._ledgers[key]
-        for key in unsent[: max(0, len(unsent) - KEEP_ABSENT)]:
+            else:
+                missing.append((ledger.has_unsent(), ledger.read, key))
+        if len(missing) <= KEEP_MISSING:
+            return
+        missing.sort(key=itemgetter(0, 1))
+        for unsent, _, key in missing[:-KEEP_MISSING]:
             del self._ledgers[key]
-            guard.warn(
-                "exporters.deltas",
-                f"more than {KEEP_ABSENT} series ended while they could not be sent; counts of the oldest are lost",
-            )
+            if unsent:
+                guard.warn(
+                    "exporters.deltas",
+                    f"more than {KEEP_MISSING} series ended while they could not be sent; counts of the oldest are lost",
+                )
 
 
 def _readings(

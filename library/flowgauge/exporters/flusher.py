@@ -90,7 +90,8 @@ class Flusher:
         )
         self._thread.start()
 
-    def _end(self, timeout: float = EXIT_SECONDS) -> bool:
+    def _end(self, timeout: float | None = None) -> bool:
+        timeout = EXIT_SECONDS if timeout is None else timeout
         thread = self._thread
         self._stopping.set()
         if thread is None or thread is threading.current_thread():

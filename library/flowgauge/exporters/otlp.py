@@ -24,7 +24,7 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from flowgauge import forks, guard
-from flowgauge.exporters.delivery import Exporter, remaining
+from flowgauge.exporters.exporter import Exporter, remaining
 from flowgauge.exporters.otlp_messages import Attribute, Times, requests
 from flowgauge.metrics import MetricFamily
 

@@ -105,11 +105,9 @@ def _request(head: bytes, scope: bytes, metrics: list[bytes]) -> bytes:
 
 def _metrics(families: Iterable[MetricFamily], times: Times) -> Iterator[bytes]:
     for family in families:
-        head = (
-            field_text(1, family.name)
-            + field_text(2, family.help)
-            + field_text(3, _UNITS.get(family.unit, family.unit))
-        )
+        head = field_text(1, family.name)
+        for field, text in ((2, family.help), (3, _UNITS.get(family.unit, family.unit))):
+            head += field_text(field, text) if text else b""
         # Native and classic histograms of one name are two metrics here.
         points: dict[int, list[bytes]] = {}
         sizes: dict[int, int] = {}

@@ -14,8 +14,8 @@ from typing import Final, Literal, NamedTuple
 from flowgauge import guard
 from flowgauge.exporters.buckets import percentile
 from flowgauge.exporters.datagrams import Datagrams
-from flowgauge.exporters.delivery import Exporter, remaining
 from flowgauge.exporters.deltas import Change, Deltas, Level, Series
+from flowgauge.exporters.exporter import Exporter, remaining
 from flowgauge.metrics import MetricFamily
 
 Tags = Literal["none", "datadog", "influx", "graphite"]
@@ -93,6 +93,7 @@ class StatsDExporter(Exporter):
 
     def _start_anew(self) -> None:
         self._deltas = Deltas()
+        self._datagrams.close()  # of the child; the parent's stays open
         self._datagrams = Datagrams(*self._address)
 
     def _packets(self, lines: Iterable[_Line]) -> Iterator[list[_Line]]:

@@ -166,8 +166,8 @@ def load(module: str) -> Any:
 def _described(error: Exception) -> str:
     text = " ".join(str(error).split())
     if type(error) in {OSError, RefusalError} and text:  # ours, and said in full
-        return text[:300]
-    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
+        return text[:500]
+    return f"{type(error).__name__}: {text[:500]}" if text else type(error).__name__
 
 
 _all: weakref.WeakSet[Exporter] = weakref.WeakSet()

@@ -1,0 +1,1 @@
+"""Measure what other libraries run. Each module needs its library and is imported by name."""
