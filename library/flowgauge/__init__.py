@@ -16,57 +16,96 @@ if TYPE_CHECKING:
     from typing import Any
 
     from flowgauge.auth import Auth
-    from flowgauge.batch import batch
+    from flowgauge.batches import Batch as batch
     from flowgauge.blocks import run, stepping
     from flowgauge.declared import counter, gauge, histogram, summary
     from flowgauge.decorators import step, workflow
     from flowgauge.instruments import Counter, Gauge, Histogram, MetricsCollector, Summary
     from flowgauge.metrics import MetricFamily
-    from flowgauge.mounted import asgi_app, django_view, mount, wsgi_app
+    from flowgauge.mounting import asgi_app, django_view, mount, wsgi_app
     from flowgauge.observability import EndpointError, Observability, setup_observability
+    from flowgauge.otel import OpenTelemetryTracer
     from flowgauge.profiles import Profile, ProfileError
-    from flowgauge.push import Pusher, PushError
+    from flowgauge.push import PushError, Pusher
     from flowgauge.tls import Tls
-    from flowgauge.tracing import SimpleTracer, Span, trace_context, traced
+    from flowgauge.tracing import SimpleTracer, Span, current_span, trace_context, traced
 
     __version__: str
 
-_HOMES = {
-    "Auth": "auth",
-    "Counter": "instruments",
-    "EndpointError": "observability",
-    "Gauge": "instruments",
-    "Histogram": "instruments",
-    "MetricFamily": "metrics",
-    "MetricsCollector": "instruments",
-    "Observability": "observability",
-    "Profile": "profiles",
-    "ProfileError": "profiles",
-    "PushError": "push",
-    "Pusher": "push",
-    "SimpleTracer": "tracing",
-    "Span": "tracing",
-    "Summary": "instruments",
-    "Tls": "tls",
-    "asgi_app": "mounted",
-    "batch": "batch",
-    "counter": "declared",
-    "django_view": "mounted",
-    "gauge": "declared",
-    "histogram": "declared",
-    "mount": "mounted",
-    "run": "blocks",
-    "setup_observability": "observability",
-    "step": "decorators",
-    "stepping": "blocks",
-    "summary": "declared",
-    "trace_context": "tracing",
-    "traced": "tracing",
-    "workflow": "decorators",
-    "wsgi_app": "mounted",
-}
+__all__ = [
+    "Auth",
+    "Counter",
+    "EndpointError",
+    "Gauge",
+    "Histogram",
+    "MetricFamily",
+    "MetricsCollector",
+    "Observability",
+    "OpenTelemetryTracer",
+    "Profile",
+    "ProfileError",
+    "PushError",
+    "Pusher",
+    "SimpleTracer",
+    "Span",
+    "Summary",
+    "Tls",
+    "asgi_app",
+    "batch",
+    "counter",
+    "current_span",
+    "django_view",
+    "gauge",
+    "histogram",
+    "mount",
+    "run",
+    "setup_observability",
+    "step",
+    "stepping",
+    "summary",
+    "trace_context",
+    "traced",
+    "workflow",
+    "wsgi_app",
+]
 
-__all__ = sorted(_HOMES)  # noqa: PLE0605 - each name is in the table once
+# Where each name is, and what it is called there.
+_HOMES = {
+    "Auth": ("auth", "Auth"),
+    "Counter": ("instruments", "Counter"),
+    "EndpointError": ("observability", "EndpointError"),
+    "Gauge": ("instruments", "Gauge"),
+    "Histogram": ("instruments", "Histogram"),
+    "MetricFamily": ("metrics", "MetricFamily"),
+    "MetricsCollector": ("instruments", "MetricsCollector"),
+    "Observability": ("observability", "Observability"),
+    "OpenTelemetryTracer": ("otel", "OpenTelemetryTracer"),
+    "Profile": ("profiles", "Profile"),
+    "ProfileError": ("profiles", "ProfileError"),
+    "PushError": ("push", "PushError"),
+    "Pusher": ("push", "Pusher"),
+    "SimpleTracer": ("tracing", "SimpleTracer"),
+    "Span": ("tracing", "Span"),
+    "Summary": ("instruments", "Summary"),
+    "Tls": ("tls", "Tls"),
+    "asgi_app": ("mounting", "asgi_app"),
+    "batch": ("batches", "Batch"),
+    "counter": ("declared", "counter"),
+    "current_span": ("tracing", "current_span"),
+    "django_view": ("mounting", "django_view"),
+    "gauge": ("declared", "gauge"),
+    "histogram": ("declared", "histogram"),
+    "mount": ("mounting", "mount"),
+    "run": ("blocks", "run"),
+    "setup_observability": ("observability", "setup_observability"),
+    "step": ("decorators", "step"),
+    "stepping": ("blocks", "stepping"),
+    "summary": ("declared", "summary"),
+    "trace_context": ("tracing", "trace_context"),
+    "traced": ("tracing", "traced"),
+    "workflow": ("decorators", "workflow"),
+    "wsgi_app": ("mounting", "wsgi_app"),
+}
 
 
 def __getattr__(name: str) -> "Any":
@@ -74,7 +113,8 @@ def __getattr__(name: str) -> "Any":
         return _load("view").version()
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(_load(_HOMES[name]), name)
+    module, there = _HOMES[name]
+    value = getattr(_load(module), there)
     globals()[name] = value
     return value
 

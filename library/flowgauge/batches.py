@@ -34,6 +34,7 @@ class Options(TypedDict, total=False):
     """The arguments of `Pusher` that `batch` hands on."""
 
     method: Literal["PUT", "POST"]
+    cumulative: bool
     timeout: float
     backoff: float
     auth: Auth | None
@@ -171,9 +172,8 @@ class _Run:
         self._is_outermost = _around.get() != self._pid
 
     def __enter__(self) -> Pusher:
-        self._begin()
         try:
-            self._watch.begin()
+            self._begin(in_task=False)
         except BaseException as error:
             self.__exit__(type(error), error, error.__traceback__)
             raise
@@ -196,9 +196,8 @@ class _Run:
             raise failure
 
     async def __aenter__(self) -> Pusher:
-        self._begin()
         try:
-            self._watch.begin(in_task=True)
+            self._begin(in_task=True)
         except BaseException as error:
             await self.__aexit__(type(error), error, error.__traceback__)
             raise
@@ -222,11 +221,13 @@ class _Run:
         if failure is not None:
             raise failure
 
-    def _begin(self) -> None:
+    def _begin(self, *, in_task: bool) -> None:
+        self._watch.prepare(in_task=in_task)
         self._block.__enter__()
         self._token = _around.set(self._pid)
         if self._batch.every is not None and self._is_outermost:
             self._batch.pusher.every(self._batch.every)
+        self._watch.begin()
 
     def _count(self, error: BaseException | None) -> None:
         counted = error

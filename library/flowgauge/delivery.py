@@ -44,22 +44,27 @@ class Trust(NamedTuple):
 
 
 class Request(NamedTuple):
-    """What to send. `url` is absolute and encoded, without credentials; these are in `headers`."""
+    """What to send. `url` is absolute and encoded, without credentials; these are in `headers`.
+
+    `most` is how many bytes of a good answer's body are read; by default nobody is interested in it.
+    """
 
     method: str
     url: str
     headers: Mapping[str, str]
     body: bytes
+    most: int = 0
 
 
 class Answer(NamedTuple):
-    """What came back. `text` is the beginning of the body, empty after a success, whose body nobody reads."""
+    """What came back: `body` of a success, as much as was asked for, and `text` is the beginning of another one."""
 
     status: int
     reason: str
     text: str = ""
     location: str = ""
     retry_after: str = ""
+    body: bytes = b""
 
 
 class Attempt:
@@ -138,9 +143,9 @@ class Attempt:
             except (BrokenPipeError, ConnectionResetError):
                 # A server may refuse before it has read all; then it has said why.
                 with contextlib.suppress(OSError, http.client.HTTPException):
-                    return _answer(connection.getresponse())
+                    return _answer(connection.getresponse(), self._request.most)
                 raise
-            return _answer(connection.getresponse())
+            return _answer(connection.getresponse(), self._request.most)
 
     def _route(self) -> tuple[http.client.HTTPConnection, str, Mapping[str, str]]:
         """The connection, the target of the request line, the headers; by the environment's proxies, as urllib does."""
@@ -189,19 +194,21 @@ def _proxy(url: SplitResult) -> SplitResult | None:
     return urlsplit(address if "://" in address else f"http://{address}")
 
 
-def _answer(response: http.client.HTTPResponse) -> Answer:
-    text = b""
+def _answer(response: http.client.HTTPResponse, most: int) -> Answer:
+    body = text = b""
     with response:
-        if not 200 <= response.status < 300:
+        if 200 <= response.status < 300:
+            body = response.read(most) if most else b""
+        else:
             with contextlib.suppress(OSError, http.client.HTTPException):
                 text = response.read(ANSWER_BYTES)
-    plain = " ".join(text.decode(errors="replace").split())
     return Answer(
         response.status,
         response.reason,
-        plain,
+        " ".join(text.decode(errors="replace").split()),
         location=response.headers.get("Location", ""),
         retry_after=response.headers.get("Retry-After", ""),
+        body=body,
     )
 
 

@@ -10,6 +10,7 @@ from flowgauge.metrics import MetricFamily
 from flowgauge.negotiation import media_type
 from flowgauge.pages import Page
 
+# As `protobuf` has it, which is imported when somebody asks for it.
 PROTOBUF: Final = (
     "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
 )

@@ -332,6 +332,10 @@ class Instrument(Generic[C]):
         self._ordered = []
         self._keys = []
 
+    def find(self, labels: Mapping[str, object]) -> C | None:
+        """The label set of these values, if there is one; looking makes none."""
+        return self._children.get(tuple(text(labels.get(name, "")) for name in self.label_names))
+
     def collect(self) -> MetricFamily:
         """The metric at this instant."""
         values = self._read(self._ordered)
@@ -413,7 +417,8 @@ class Counter(Instrument[CounterChild]):
 
     def get(self, **labels: object) -> float:
         """The number of one label set; 0 if there is none yet."""
-        return _of(self, labels, 0.0)
+        found = self.find(labels)
+        return 0.0 if found is None else found.get()
 
     def _new(self, key: LabelValues) -> CounterChild:
         return CounterChild(self, key, 1)
@@ -452,7 +457,8 @@ class Gauge(Instrument[GaugeChild]):
 
     def get(self, **labels: object) -> float:
         """The number of one label set; 0 if there is none yet."""
-        return _of(self, labels, 0.0)
+        found = self.find(labels)
+        return 0.0 if found is None else found.get()
 
     def description(self, key: LabelValues) -> slots.Description:
         """What a label set counts, for readers in other processes."""
@@ -494,7 +500,9 @@ class Histogram(Instrument[HistogramChild]):
 
     def get(self, **labels: object) -> Distribution:
         """The observations of one label set; none if there is none yet."""
-        return _of(self, labels, Distribution(self.buckets, [0] * (len(self.buckets) + 1), 0.0))
+        found = self.find(labels)
+        empty = [0] * (len(self.buckets) + 1)
+        return Distribution(self.buckets, empty, 0.0) if found is None else found.get()
 
     def description(self, key: LabelValues) -> slots.Description:
         """What a label set counts, for readers in other processes."""
@@ -533,7 +541,10 @@ class Summary(Instrument[SummaryChild]):
 
     def get(self, **labels: object) -> Quantiles:
         """Count, sum and quantiles of one label set; NaN quantiles if there is none yet."""
-        return _of(self, labels, Quantiles(0, 0.0, tuple((q, math.nan) for q in self.quantiles)))
+        found = self.find(labels)
+        if found is None:
+            return Quantiles(0, 0.0, tuple((q, math.nan) for q in self.quantiles))
+        return found.get()
 
     def _new(self, key: LabelValues) -> SummaryChild:
         return SummaryChild(self, key, self.quantiles)
@@ -543,19 +554,14 @@ class Summary(Instrument[SummaryChild]):
         return (*super().description(key), self.quantiles)
 
     def _joined(self, own: SummaryChild | None, runs: list[Found]) -> Quantiles:
-        child = own or self._new(())
+        # A label set that only others have gets a child too, which remembers when the quantiles' window began.
+        child = own or self.child(runs[0].description[5])
         rows = [(int(found.description[-1]), found.values) for found in runs]
         return child.sketch.read(self.quantiles, more=rows)
 
 
-def _of(instrument: Any, labels: Mapping[str, object], otherwise: Any) -> Any:
-    """What one label set holds; reading makes no label set."""
-    key = tuple(text(labels.get(name, "")) for name in instrument.label_names)
-    found = instrument._children.get(key)  # noqa: SLF001
-    return otherwise if found is None else found.get()
-
-
 Declared = Counter | Gauge | Histogram | Summary
+I = TypeVar("I", Counter, Gauge, Histogram, Summary)  # noqa: E741 - an instrument
 
 
 class MetricsCollector:
@@ -674,9 +680,15 @@ class MetricsCollector:
         for instrument in list(self._instruments.values()):
             instrument.move()
 
-    def _declare(
-        self, sort: Any, name: str, help_text: str, labels: Sequence[str], unit: str, **more: Any
-    ) -> Any:
+    def _declare(  # noqa: PLR0913 - see above
+        self,
+        sort: type[I],
+        name: str,
+        help_text: str,
+        labels: Sequence[str],
+        unit: str,
+        **more: Any,
+    ) -> I:
         _check(sort.kind, name, labels)
         known = self._instruments.get(name)
         if known is None:
@@ -692,7 +704,7 @@ class MetricsCollector:
             )
             known = self._instruments.setdefault(name, made)
         same = all(getattr(known, field, None) == value for field, value in more.items())
-        if type(known) is not sort or known.label_names != tuple(labels) or not same:
+        if not isinstance(known, sort) or known.label_names != tuple(labels) or not same:
             raise ValueError(
                 f"{name} is declared already, as a {known.kind} with the labels {list(known.label_names)};"
                 " use another name, or declare it the same way"

@@ -49,7 +49,7 @@ class Distribution(NamedTuple):
     exponential: Exponential | None = None
 
     @property
-    def count(self) -> int:
+    def count(self) -> int:  # type: ignore[override]  # nobody counts the items of this tuple
         """How many observations."""
         return sum(self.counts)
 
@@ -57,7 +57,7 @@ class Distribution(NamedTuple):
 class Quantiles(NamedTuple):
     """A summary: `quantiles` are pairs of the quantile, 0 to 1, and its value, NaN without observations."""
 
-    count: int
+    count: int  # type: ignore[assignment]  # see above
     sum: float
     quantiles: tuple[tuple[float, float], ...]
 

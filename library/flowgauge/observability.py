@@ -321,7 +321,7 @@ def _registered(
         collector.mute()
         try:
             if in_openmetrics:
-                return bytes(openmetrics_exposition.generate_latest(registry))
+                return bytes(openmetrics_exposition.generate_latest(registry))  # type: ignore[no-untyped-call]
             return exposition.generate_latest(registry)
         finally:
             collector.unmute()

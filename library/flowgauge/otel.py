@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from flowgauge import details, guard
 from flowgauge.details import Plain
-from flowgauge.recorded import EVENT_ATTRIBUTES, SILENT, Store, conclude, show
-from flowgauge.spans import SPAN_MASK, STATUSES, Event, Span, Status, current, is_reset
+from flowgauge.recorded import EVENT_ATTRIBUTES, SILENT, Store, TimedSpan, conclude, show
+from flowgauge.spans import SPAN_MASK, Event, Span, current, is_reset
 from flowgauge.tracers import (
     Keeper,
     checked_sample,
@@ -180,26 +180,14 @@ class OpenTelemetryTracer(Keeper):
         return self._trace.NonRecordingSpan(ids)
 
 
-class OpenTelemetrySpan(Span):
+class OpenTelemetrySpan(TimedSpan):
     """A span that OpenTelemetry records; `native` is OpenTelemetry's.
 
     The status is handed over at the end, since OpenTelemetry takes `ok` for the last word. It knows no `cancelled`:
     such a span has the attribute `cancelled` instead.
     """
 
-    __slots__ = (
-        "_begun",
-        "_context",
-        "_ended",
-        "_message",
-        "_name",
-        "_start",
-        "_status",
-        "_store",
-        "_trace",
-        "native",
-        "sampled",
-    )
+    __slots__ = ("_context", "_trace", "native", "sampled")
 
     def __init__(
         self, name: str, native: Any, trace: Any, context: Any, store: Store, begun: int, start: int
@@ -214,8 +202,7 @@ class OpenTelemetrySpan(Span):
         self._trace = trace
         self._context = context
         self._store = store
-        self._status: Status = "unset"
-        self._message = ""
+        self._status = None
         self._begun = begun
         self._start = start
         self._ended = 0
@@ -224,36 +211,6 @@ class OpenTelemetrySpan(Span):
     def name(self) -> str:
         """What is done; empty without recording."""
         return self._name if self.sampled else ""
-
-    @property
-    def order(self) -> tuple[int, int]:
-        """Sorts spans by their start."""
-        return (self._begun, -self._ended)
-
-    @property
-    def start_time(self) -> int:
-        """When it began, in Unix nanoseconds."""
-        return self._start
-
-    @property
-    def end_time(self) -> int | None:
-        """When it ended, in Unix nanoseconds; none while it runs."""
-        return self._start + self._ended - self._begun if self._ended else None
-
-    @property
-    def duration(self) -> float:
-        """Seconds from its start to its end, or until now; never negative."""
-        return max(0, (self._ended or perf_counter_ns()) - self._begun) / 1e9
-
-    @property
-    def status(self) -> Status:
-        """How it ended: `ok`, `error` or `cancelled`; `unset` as long as nobody has said so."""
-        return self._status
-
-    @property
-    def status_message(self) -> str:
-        """What is said about the status."""
-        return self._message
 
     @property
     def attributes(self) -> dict[str, Plain]:
@@ -306,16 +263,6 @@ class OpenTelemetrySpan(Span):
             self._add("exception", details.exception(told))
         except Exception as fault:
             guard.report("record_exception", fault)
-
-    def set_status(self, status: Status, message: str | None = "") -> None:
-        """Say how the work went: `ok`, `error` or `cancelled`."""
-        if status not in STATUSES:
-            guard.warn(
-                "set_status", f"{status!r} is no status of a span; use one of {', '.join(STATUSES)}"
-            )
-        elif not self._ended:
-            self._message = details.text(message, self._store.limits.value) if message else ""
-            self._status = status
 
     def end(self) -> None:
         """End the span and hand it to the exporter. What comes later is ignored."""
@@ -375,7 +322,7 @@ class OpenTelemetrySpan(Span):
         if self._status == "cancelled":
             self.native.set_attribute("cancelled", True)
         elif self._status == "error":
-            self.native.set_status(code.ERROR, self._message or None)
+            self.native.set_status(code.ERROR, self.status_message or None)
         elif self._status == "ok":
             self.native.set_status(code.OK)
         self.native.end(end_time=end_time)

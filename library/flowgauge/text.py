@@ -188,9 +188,9 @@ def go(number: float) -> str:
     text = repr(number)
     if number < _EXPONENT:
         return text
-    whole, dot, rest = text.partition(".")
-    if not dot:  # Python writes an exponent itself from 1e16 on
+    if "e" in text:  # from 1e16 on Python writes an exponent too
         return text
+    whole, _, rest = text.partition(".")
     return f"{whole[0]}.{whole[1:]}{rest}".rstrip("0.") + f"e+{len(whole) - 1:02d}"
 
 

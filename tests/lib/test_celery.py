@@ -58,9 +58,9 @@ def told(monkeypatch):
     monkeypatch.setattr(guard, "_reported", {})
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def disconnected():
-    """Signals belong to the process: without this an application of another test would be measured too."""
+    """Signals belong to the process: without this applications of other test files would be measured too."""
     yield
     for each in vars(signals).values():
         for lookup, _ in list(getattr(each, "receivers", None) or []):
@@ -68,23 +68,72 @@ def disconnected():
                 each.disconnect(dispatch_uid=lookup[0])
 
 
-@pytest.fixture
-def profile(tmp_path):
-    file = tmp_path / "tasks.yaml"
+@pytest.fixture(scope="module")
+def profile(tmp_path_factory):
+    file = tmp_path_factory.mktemp("profile") / "tasks.yaml"
     file.write_text(PROFILE)
     return file
 
 
-@pytest.fixture
-def app(profile):
-    made = celery.Celery(f"app-{time.monotonic_ns()}", set_as_current=False)
+def make_app(name, profile, **settings):
+    made = celery.Celery(name, set_as_current=False)
     made.conf.update(
-        broker_url=f"memory://{made.main}",
+        broker_url=f"memory://{name}",
         result_backend="cache+memory://",
-        task_default_queue=made.main,
+        task_default_queue=name,
         worker_hijack_root_logger=False,
     )
-    return instrument(made, profile=profile, host="127.0.0.1", port=0, process_metrics=False)
+    given = {"profile": profile, "host": "127.0.0.1", "port": 0, "process_metrics": False}
+    return instrument(made, **given | settings)
+
+
+@pytest.fixture(scope="module")
+def tasks(profile):
+    """Tasks by name, of an application whose worker runs in this process."""
+    app = make_app("main", profile)
+    define(app)
+    with run_worker(app, "solo"):
+        yield app.tasks
+
+
+def define(app):
+    @app.task(shared=False, name="add")
+    def add(a, b):
+        inside.append(value("active", task="add"))
+        with flowgauge.stepping("sum"):
+            return a + b
+
+    @app.task(shared=False, name="fail")
+    def fail():
+        raise ZeroDivisionError
+
+    @app.task(shared=False, name="flaky", bind=True, max_retries=2, default_retry_delay=0)
+    def flaky(self):
+        if self.request.retries < 2:
+            raise self.retry(exc=ConnectionError())
+
+    @app.task(
+        shared=False,
+        name="hopeless",
+        autoretry_for=(ConnectionError,),
+        max_retries=1,
+        default_retry_delay=0,
+    )
+    def hopeless():
+        raise ConnectionError
+
+    @app.task(shared=False, name="picky", acks_late=True)
+    def picky(error):
+        raise {"reject": Reject("no", requeue=False), "ignore": Ignore()}[error]
+
+    def done():
+        return "done"
+
+    for name in ("revoked", "due", "eager", "once", "sturdy"):
+        app.task(name=name, shared=False)(done)
+
+
+inside = []  # how many runs of `add` were in progress while it ran
 
 
 @contextlib.contextmanager
@@ -125,198 +174,175 @@ def value(name, **labels):
 
 def ended(task, status, count=1):
     wait_for(
-        lambda: value("finished_total", task=task.name, status=status) == count,
-        f"{task.name} to end {count} times with {status}",
+        lambda: value("finished_total", task=task, status=status) == count,
+        f"{task} to end {count} times with {status}",
     )
 
 
-@pytest.mark.parametrize("pool", ["solo", "threads"])
-def test_tasks_are_runs(app, pool):
-    inside = []
-
-    @app.task(name=f"add-{pool}")
-    def add(a, b):
-        inside.append(value("active", task=add.name))
-        with flowgauge.stepping("sum"):
-            return a + b
-
-    @app.task(name=f"fail-{pool}")
-    def fail():
-        raise ZeroDivisionError
-
-    with run_worker(app, pool):
-        assert value("finished_total", task=fail.name, status="failed") == 0
-        results = [add.delay(1, n) for n in range(3)]
-        fail.delay()
-        assert sorted(result.get(timeout=LONG) for result in results) == [1, 2, 3]
-        ended(add, "success", 3)
-        ended(fail, "failed")
-
-        assert value("started_total", task=add.name, trigger="event") == 3
-        assert inside[0] >= 1
-        assert value("active", task=add.name) == 0
-        assert value("steps_total", task=add.name, step="sum", status="success") == 3
-        assert value("duration_seconds", task=add.name) == 3
-        assert value("errors_total", task=fail.name, type="ZeroDivisionError") == 1
-        assert value("delay_seconds", task=add.name, queue=app.main) == 3
+# -- workers of their own; before the shared one, since a process has one set-up
 
 
-def test_a_retry_is_no_failure_and_is_counted(app):
-    @app.task(name="flaky", bind=True, max_retries=2, default_retry_delay=0)
-    def flaky(self):
-        if self.request.retries < 2:
-            raise self.retry(exc=ConnectionError())
-        return "done"
+def test_the_endpoint_of_a_worker_in_threads_begins_and_ends_with_it(profile):
+    app = make_app("threads", profile)
 
-    with run_worker(app, "solo"):
-        flaky.delay()
-        ended(flaky, "success")
+    @app.task(name="threaded", shared=False)
+    def count(n):
+        return n
 
-        assert value("retried_total", task="flaky") == 2
-        assert value("finished_total", task="flaky", status="cancelled") == 2
-        assert value("errors_total", task="flaky", type="Retry") == 2
-        assert value("finished_total", task="flaky", status="failed") == 0
-        assert value("active", task="flaky") == 0
-
-
-def test_the_last_retry_fails_with_the_error_of_the_task(app):
-    @app.task(
-        name="hopeless", autoretry_for=(ConnectionError,), max_retries=1, default_retry_delay=0
-    )
-    def hopeless():
-        raise ConnectionError
-
-    with run_worker(app, "solo"):
-        hopeless.delay()
-        ended(hopeless, "failed")
-
-        assert value("retried_total", task="hopeless") == 1
-        assert value("errors_total", task="hopeless", type="ConnectionError") == 1
-
-
-def test_a_revoked_or_expired_task_is_cancelled(app):
-    @app.task(name="revoked")
-    def revoked():
-        raise AssertionError
-
-    with run_worker(app, "solo"):
-        late = revoked.apply_async(countdown=0.5)
-        app.control.revoke(late.id)
-        revoked.apply_async(expires=dt.datetime.now(dt.UTC) - dt.timedelta(seconds=9))
-        ended(revoked, "cancelled", 2)
-
-        assert value("errors_total", task="revoked", type="Revoked") == 2
-        assert value("started_total", task="revoked", trigger="event") == 2
-        assert value("active", task="revoked") == 0
-
-
-def test_a_rejected_task_is_cancelled_and_one_that_ignores_itself_is_good(app):
-    @app.task(name="picky", acks_late=True)
-    def picky(error):
-        raise {"reject": Reject("no", requeue=False), "ignore": Ignore()}[error]
-
-    with run_worker(app, "solo"):
-        picky.delay("reject")
-        ended(picky, "cancelled")
-        picky.delay("ignore")
-        ended(picky, "success")
-
-        assert value("errors_total", task="picky", type="Reject") == 1
-        assert value("finished_total", task="picky", status="failed") == 0
-
-
-def test_the_delay_of_a_task_begins_when_it_is_due(app):
-    @app.task(name="due")
-    def due():
-        pass
-
-    with run_worker(app, "solo"):
-        due.apply_async(countdown=1.5)
-        ended(due, "success")
-
-        [family] = [f for f in observability.current().collect() if f.name == "delay_seconds"]
-        [delay] = [v for k, v in zip(family.keys, family.values, strict=True) if k[0] == "due"]
-        assert delay.count == 1
-        assert 0 <= delay.sum < 1.5
-
-
-def test_a_task_that_is_applied_in_place_is_a_run_without_delay(app):
-    @app.task(name="eager")
-    def eager():
-        return 1
-
-    with run_worker(app, "solo"):
-        assert eager.apply().get() == 1
-        assert eager() == 1  # a plain call is no task
-
-        assert value("finished_total", task="eager", status="success") == 1
-        assert value("delay_seconds", task="eager", queue=app.main) is None
-
-
-def test_celerys_own_tasks_and_other_applications_are_left_alone(app):
-    other = celery.Celery(
-        "other", set_as_current=False, broker_url="memory://other", result_backend="cache+memory://"
-    )
-
-    @other.task(name="stranger")
-    def stranger():
-        return 1
-
-    with run_worker(app, "solo"):
-        stranger.apply()
-        app.tasks["celery.accumulate"].apply()
-
-        names = {
-            dict(zip(f.labels, key, strict=True)).get("task")
-            for f in observability.current().collect()
-            for key in f.keys
-        }
-        assert not names & {"stranger", "celery.accumulate", "celery.ping"}
-
-
-def test_instrumenting_twice_counts_once(app, profile):
-    instrument(app, profile=profile, host="127.0.0.1", port=0)
-    instrument(celery.Celery("second", set_as_current=False))
-
-    @app.task(name="once")
-    def once():
-        return 1
-
-    with run_worker(app, "solo"):
-        once.delay()
-        ended(once, "success")
-        assert value("started_total", task="once", trigger="event") == 1
-
-
-def test_the_worker_serves_and_ends_its_endpoint(app):
-    with run_worker(app, "solo"):
+    with run_worker(app, "threads"):
+        assert [count.delay(n).get(timeout=LONG) for n in range(3)] == [0, 1, 2]
+        ended("threaded", "success", 3)
         address = observability.current().address
         with urllib.request.urlopen(address, timeout=LONG) as response:
-            assert b"finished_total" in response.read()
+            assert b'finished_total{status="success",task="threaded"} 3' in response.read()
 
     assert observability.current() is None
     with pytest.raises(OSError):
         urllib.request.urlopen(address, timeout=LONG)
 
 
-def test_a_set_up_of_the_program_is_left_as_it_is(app, profile):
+def test_a_set_up_of_the_program_is_left_as_it_is(profile):
+    app = make_app("own", profile)
     with flowgauge.setup_observability(profile=profile, serve=False) as own:
         with run_worker(app, "solo"):
             assert observability.current() is own
         assert observability.current() is own
 
 
-def test_an_error_of_the_measuring_does_not_reach_the_task(app, monkeypatch, caplog):
-    @app.task(name="sturdy")
-    def sturdy():
-        return "done"
+def test_instrumenting_does_not_complete_the_application():
+    app = instrument(celery.Celery("early", set_as_current=False))
 
+    assert not app.finalized
+    assert not app.configured
+
+
+def test_the_current_application_may_be_given_by_its_proxy():
+    app = celery.Celery("proxied")
+    instrument(celery.current_app)
+
+    @app.task(name="proxied", shared=False)
+    def proxied():
+        return 1
+
+    with flowgauge.setup_observability(serve=False) as handle:
+        proxied.apply()
+        assert handle.value("workflow_runs_total", workflow="proxied", status="success") == 1
+
+
+# -- the shared worker
+
+
+def test_tasks_are_runs(tasks):
+    assert value("finished_total", task="fail", status="failed") == 0
+
+    results = [tasks["add"].delay(1, n) for n in range(3)]
+    tasks["fail"].delay()
+    assert [result.get(timeout=LONG) for result in results] == [1, 2, 3]
+    ended("add", "success", 3)
+    ended("fail", "failed")
+
+    assert value("started_total", task="add", trigger="event") == 3
+    assert inside == [1, 1, 1]
+    assert value("active", task="add") == 0
+    assert value("steps_total", task="add", step="sum", status="success") == 3
+    assert value("duration_seconds", task="add") == 3
+    assert value("errors_total", task="fail", type="ZeroDivisionError") == 1
+    assert value("delay_seconds", task="add", queue="main") == 3
+
+
+def test_a_retry_is_no_failure_and_is_counted(tasks):
+    tasks["flaky"].delay()
+    ended("flaky", "success")
+
+    assert value("retried_total", task="flaky") == 2
+    assert value("finished_total", task="flaky", status="cancelled") == 2
+    assert value("errors_total", task="flaky", type="Retry") == 2
+    assert value("finished_total", task="flaky", status="failed") == 0
+    assert value("active", task="flaky") == 0
+
+
+def test_the_last_retry_fails_with_the_error_of_the_task(tasks):
+    tasks["hopeless"].delay()
+    ended("hopeless", "failed")
+
+    assert value("retried_total", task="hopeless") == 1
+    assert value("errors_total", task="hopeless", type="ConnectionError") == 1
+
+
+def test_a_revoked_or_expired_task_is_cancelled(tasks):
+    late = tasks["revoked"].apply_async(countdown=0.5)
+    tasks["revoked"].app.control.revoke(late.id)
+    past = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=9)
+    tasks["revoked"].apply_async(expires=past)
+    ended("revoked", "cancelled", 2)
+
+    assert value("errors_total", task="revoked", type="Revoked") == 2
+    assert value("started_total", task="revoked", trigger="event") == 2
+    assert value("active", task="revoked") == 0
+
+
+def test_a_rejected_task_is_cancelled_and_one_that_ignores_itself_is_good(tasks):
+    tasks["picky"].delay("reject")
+    ended("picky", "cancelled")
+    tasks["picky"].delay("ignore")
+    ended("picky", "success")
+
+    assert value("errors_total", task="picky", type="Reject") == 1
+    assert value("finished_total", task="picky", status="failed") == 0
+
+
+def test_the_delay_of_a_task_begins_when_it_is_due(tasks):
+    begun = time.monotonic()
+    tasks["due"].apply_async(countdown=2)
+    ended("due", "success")
+    took = time.monotonic() - begun
+
+    [family] = [f for f in observability.current().collect() if f.name == "delay_seconds"]
+    [delay] = [v for k, v in zip(family.keys, family.values, strict=True) if "due" in k]
+    assert delay.count == 1
+    assert 0 <= delay.sum <= took - 1.9
+
+
+def test_a_task_that_is_applied_in_place_is_a_run_without_delay(tasks):
+    assert tasks["eager"].apply().get() == "done"
+    assert tasks["eager"]() == "done"  # a plain call is no task
+
+    assert value("finished_total", task="eager", status="success") == 1
+    assert value("delay_seconds", task="eager", queue="main") is None
+
+
+def test_celerys_own_tasks_and_other_applications_are_left_alone(tasks):
+    other = celery.Celery("other", set_as_current=False, result_backend="cache+memory://")
+
+    @other.task(name="stranger", shared=False)
+    def stranger():
+        return 1
+
+    assert stranger.apply().get() == 1
+    tasks["celery.accumulate"].apply()
+
+    text = observability.current().render().body.decode()
+    assert 'task="add"' in text
+    assert "stranger" not in text
+    assert "celery." not in text
+
+
+def test_instrumenting_twice_counts_once(tasks, profile):
+    instrument(tasks["once"].app, profile=profile, host="127.0.0.1", port=0)
+    make_app("second", profile)
+
+    tasks["once"].delay()
+    ended("once", "success")
+    assert value("started_total", task="once", trigger="event") == 1
+
+
+def test_an_error_of_the_measuring_does_not_reach_the_task(tasks, monkeypatch, caplog):
     def broken(*_, **__):
         raise RuntimeError("broken")
 
-    with run_worker(app, "solo"):
-        monkeypatch.setattr("flowgauge.integrations.celery.blocks.run", broken)
-        assert sturdy.delay().get(timeout=LONG) == "done"
+    monkeypatch.setattr("flowgauge.integrations.celery.blocks.run", broken)
+
+    assert tasks["sturdy"].delay().get(timeout=LONG) == "done"
     assert "measuring failed at celery" in caplog.text
 
 
@@ -387,6 +413,7 @@ class Prefork:
             "C_FORCE_ROOT": "1",
         }
         self.process = None
+        self.end = signal.SIGTERM
 
     def __enter__(self):
         command = [
@@ -407,7 +434,7 @@ class Prefork:
         return self
 
     def __exit__(self, *_):
-        self.process.terminate()
+        self.process.send_signal(self.end)
         try:
             self.process.wait(LONG)
         except subprocess.TimeoutExpired:
@@ -464,7 +491,7 @@ def test_what_children_do_is_in_the_scrape_of_the_worker(prefork):
         assert prefork.value("delay_seconds_count", task="pid", queue="celery") == 8
         assert prefork.value("duration_seconds_bucket", task="pid", le="0.05") == 0
 
-    assert [p.name for p in prefork.folder.iterdir() if p.name.startswith("flowgauge-")] == []
+    assert list(prefork.folder.glob("flowgauge-*")) == []
 
 
 def test_a_task_that_is_terminated_while_it_runs_is_cancelled_once(prefork):
@@ -478,9 +505,13 @@ def test_a_task_that_is_terminated_while_it_runs_is_cancelled_once(prefork):
         prefork.wait(0, "active", task="sleep")
         assert prefork.value("finished_total", task="sleep", status="failed") == 0
         assert prefork.value("errors_total", task="sleep", type="Terminated") == 1
+        prefork.end = signal.SIGQUIT  # a cold shutdown
+
+    assert list(prefork.folder.glob("flowgauge-*")) == []
 
 
 def test_a_task_whose_process_is_killed_has_failed(prefork):
+    prefork.end = signal.SIGKILL
     with prefork:
         prefork.wait(0, "finished_total", task="sleep", status="success")
         prefork.call("p.sleep.delay()")

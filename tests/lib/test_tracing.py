@@ -6,6 +6,7 @@ import functools
 import gc
 import inspect
 import itertools
+import numbers
 import os
 import pickle
 import random
@@ -535,6 +536,32 @@ def test_where_the_stack_is_used_up_the_error_and_the_result_are_still_the_funct
     }
 
 
+def test_a_long_chain_of_errors_is_told_in_short(tracer):
+    def deep(n):
+        return deep(n - 1) if n else 1 / 0
+
+    def chained(n):
+        try:
+            deep(100)
+        except ZeroDivisionError as error:
+            if n:
+                chained(n - 1)
+            raise KeyError(n) from error
+
+    with contextlib.suppress(KeyError), trace_context(tracer, "deep"):
+        chained(20)
+    error = None
+    for n in range(20):
+        above = ValueError(n)
+        above.__cause__, error = error, above
+    with contextlib.suppress(ValueError), trace_context(tracer, "long"):
+        raise error
+
+    deep_one, long_one = tracer.get_spans()
+    assert len(deep_one.events[0].attributes["exception.stacktrace"]) == details.STACK_LENGTH
+    assert long_one.events[0].attributes["exception.stacktrace"].count("ValueError: ") == 4
+
+
 def test_an_error_that_cannot_be_printed_is_told_by_its_type(tracer):
     class UnprintableError(Exception):
         def __str__(self):
@@ -590,6 +617,15 @@ class Broken:
         raise RuntimeError
 
 
+@numbers.Integral.register
+class BrokenNumber:
+    def __int__(self):
+        raise RuntimeError
+
+    def __str__(self):
+        return "no number"
+
+
 @pytest.mark.parametrize(
     ("value", "kept"),
     [
@@ -610,6 +646,7 @@ class Broken:
         (b"bytes", "b'bytes'"),
         (PurePosixPath("/a/b"), "/a/b"),
         (Broken(), "<Broken>"),
+        (BrokenNumber(), "no number"),
         (2**63 - 1, 2**63 - 1),
         (2**63, str(2**63)),
         (-(2**70), str(-(2**70))),
@@ -630,24 +667,25 @@ def test_values_are_kept_plain_and_short(tracer, value, kept):
     assert type(span.attributes["later"]) is type(kept)
 
 
-def test_a_container_of_millions_is_not_walked_through(tracer):
-    class Counted(dict):
-        def __iter__(self):
-            for number in range(10**9):
-                assert number < 100
-                yield number
+def test_a_large_container_is_not_walked_through(tracer):
+    class Counted:
+        shown = 0
 
-        def __len__(self):
-            return 10**9
+        def __repr__(self):
+            Counted.shown += 1
+            return "x"
 
-        def __getitem__(self, key):
-            return 0
+    class Bytes(bytes):
+        def __repr__(self):
+            raise AssertionError
 
-    span = tracer.start_span("x", {"large": [set(range(100_000)), 0]})
-    span.set_attribute("dict", dict.fromkeys(range(100_000)))
-    span.set_attribute("bytes", bytes(10**7))
+    many = [Counted() for _ in range(10_000)]
+    span = tracer.start_span("x", {"list": [many, many], "dict": {1: dict.fromkeys(many, many)}})
+    span.set_attribute("bytes", Bytes(10_000))
 
-    assert all(len(value) <= 1024 for value in span.attributes.values())
+    assert Counted.shown < 3000
+    assert {len(value) <= 1024 for value in span.attributes.values()} == {True}
+    assert span.attributes["bytes"].startswith(r"b'\x00\x00")
 
 
 def test_keys_and_names_are_kept_short_too(tracer):

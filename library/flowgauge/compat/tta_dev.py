@@ -63,10 +63,10 @@ class PrometheusExporter:
         if cost is not None or savings is not None:
             self.record_cost(
                 primitive_name,
-                cost or 0.0,
+                0.0 if cost is None else cost,
                 primitive_type,
                 category=category,
-                savings=savings or 0.0,
+                savings=0.0 if savings is None else savings,
             )
 
     def record_cost(

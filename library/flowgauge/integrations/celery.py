@@ -24,7 +24,7 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 try:
-    from celery import signals, states  # type: ignore[import-untyped]
+    from celery import Celery, signals, states  # type: ignore[import-untyped]
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         "flowgauge.integrations.celery needs Celery: pip install celery", name=error.name
@@ -77,9 +77,10 @@ def instrument(app: Any, **settings: Any) -> Any:
         TypeError: `app` is no Celery application.
 
     """
-    if not hasattr(app, "tasks") or not hasattr(app, "conf"):
-        raise TypeError(f"app is a {type(app).__name__}, must be a Celery application")
     made = getattr(app, "_get_current_object", lambda: app)()  # celery.current_app is a proxy
+    # Nothing of it is looked at: that would load its configuration before the program has completed it.
+    if not isinstance(made, Celery):
+        raise TypeError(f"app is a {type(made).__name__}, must be a Celery application")
     _settings[made] = settings
     for signal, receiver in _RECEIVERS:
         # Signals belong to the process, so a second application must not be counted twice.

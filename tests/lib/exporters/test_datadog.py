@@ -127,7 +127,8 @@ def test_what_the_program_told_the_package_stays(http, exporter, monkeypatch):
     monkeypatch.setattr(package.api, "_api_key", "the-programs-own")
     monkeypatch.setattr(package.api, "_api_host", "https://its.own")
     before = dict(vars(package.api))
-    shared = package.api.http_client.RequestClient._session
+    shared = object()  # no session: whoever uses it fails
+    monkeypatch.setattr(package.api.http_client.RequestClient, "_session", shared)
     exporter.export([counter("a", 1.0)])
 
     assert dict(vars(package.api)) == before

@@ -125,8 +125,10 @@ def test_a_back_end_that_is_down_for_long_does_not_fill_the_memory(monkeypatch, 
 def test_of_missing_series_those_without_news_go_first(monkeypatch, caplog, clock):
     monkeypatch.setattr(deltas, "KEEP_MISSING", 3)
     ledgers = Deltas()
-    exported(ledgers, counter("a", {(str(n),): 1.0 for n in range(10)}, labels=("x",)))
-    ledgers.read([counter("b", 7.0)])
+    known = counter("a", {(str(n),): 1.0 for n in range(10)}, labels=("x",))
+    ledgers.read([counter("b", 7.0), known])
+    for change in list(ledgers.changes())[1:]:
+        change.settle()
     ledgers.read([])
 
     assert len(ledgers) == 3
