@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from flowgauge.auth import Auth
-    from flowgauge.batches import Batch as batch
+    from flowgauge.batches import Batch as batch  # noqa: N813 - it is used like a function
     from flowgauge.blocks import run, stepping
     from flowgauge.declared import counter, gauge, histogram, summary
     from flowgauge.decorators import step, workflow
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from flowgauge.observability import EndpointError, Observability, setup_observability
     from flowgauge.otel import OpenTelemetryTracer
     from flowgauge.profiles import Profile, ProfileError
-    from flowgauge.push import PushError, Pusher
+    from flowgauge.push import Pusher, PushError
     from flowgauge.tls import Tls
     from flowgauge.tracing import SimpleTracer, Span, current_span, trace_context, traced
 

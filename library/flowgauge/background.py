@@ -64,13 +64,14 @@ class Background:
             now = monotonic()
             due = now + 3600.0
             for sampler, (seconds, at) in list(self._samplers.items()):
+                following = at
                 if at <= now:
                     _call(sampler)
                     # From the end, so that a slow one never runs all the time.
-                    at = monotonic() + seconds
+                    following = monotonic() + seconds
                     if sampler in self._samplers:
-                        self._samplers[sampler] = (seconds, at)
-                due = min(due, at)
+                        self._samplers[sampler] = (seconds, following)
+                due = min(due, following)
             changed.wait(max(due - monotonic(), 0.0))
 
 

@@ -81,7 +81,7 @@ class Snapshot:
         "started",
     )
 
-    def __init__(  # noqa: PLR0913 - these are its fields
+    def __init__(
         self,
         *,
         started: int,
@@ -187,7 +187,7 @@ class Cell:
             if values is self.values:  # else `rebind` came between
                 values[i] += 1.0
                 values[SUMS + outcome] += elapsed
-                if now > values[LAST + outcome]:
+                if now > values[LAST + outcome]:  # noqa: PLR1730 - `max` is a call
                     values[LAST + outcome] = now
                 values[wrong] += failed
                 break
@@ -296,7 +296,7 @@ def _move(source: Values, source_bounds: Bounds, target: Values, bounds: Bounds)
         target[i] += source[i]
         source[i] = 0.0
     for i in range(LAST, SUMS):
-        if source[i] > target[i]:
+        if source[i] > target[i]:  # noqa: PLR1730 - `max` is a call
             target[i] = source[i]
         source[i] = 0.0
     for i in range(BEGUN, ERRORS):

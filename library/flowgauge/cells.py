@@ -11,7 +11,7 @@ from flowgauge.cell import OTHER, Cell
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import Final, Literal
+    from typing import Final, Literal, Self
 
     from flowgauge.bins import Bounds
     from flowgauge.cell import Snapshot, Started, Tracer
@@ -31,7 +31,7 @@ class Key(tuple[str, ...]):
 
     def __new__(
         cls, scope: Scope, workflow: str, step: str = "", trigger: str = "", kind: str = ""
-    ) -> Key:
+    ) -> Self:
         """Make the key of a cell."""
         return super().__new__(cls, (scope, workflow, step, trigger, kind))
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     _Wrap = Callable[[wrapping.Function, str], wrapping.Function]
 else:
 
-    def overload(function):
+    def overload(function: Any) -> Any:
         """Stand in for the one of `typing`, which is not loaded for this."""
         return function
 

@@ -25,7 +25,7 @@ def _run() -> None:
         # Logging a fault here could wait for a lock that died with its thread; the next reset matters more.
         try:  # noqa: SIM105 - `contextlib` is not loaded for this
             reset()
-        except Exception:  # noqa: BLE001, S110 - see above
+        except Exception:  # noqa: S110 - see above
             pass
 
 

@@ -269,7 +269,7 @@ class Instrument(Generic[C]):
 
     kind: Kind = "unknown"
 
-    def __init__(  # noqa: PLR0913 - these are its fields
+    def __init__(
         self,
         name: str,
         help_text: str,
@@ -591,7 +591,7 @@ class MetricsCollector:
         """A number that only grows, such as `requests_total`."""
         return self._declare(Counter, name, help_text, labels, unit)
 
-    def gauge(  # noqa: PLR0913 - these are its fields
+    def gauge(
         self,
         name: str,
         help_text: str = "",
@@ -605,7 +605,7 @@ class MetricsCollector:
             raise ValueError(f"merge of {name} is {merge!r}, must be sum, max, min or latest")
         return self._declare(Gauge, name, help_text, labels, unit, merge=merge)
 
-    def histogram(  # noqa: PLR0913 - these are its fields
+    def histogram(
         self,
         name: str,
         help_text: str = "",
@@ -620,7 +620,7 @@ class MetricsCollector:
             raise ValueError(f"buckets of {name} are {list(buckets)}, must be finite numbers that ascend")
         return self._declare(Histogram, name, help_text, labels, unit, buckets=bounds)
 
-    def summary(  # noqa: PLR0913 - these are its fields
+    def summary(
         self,
         name: str,
         help_text: str = "",
@@ -680,7 +680,7 @@ class MetricsCollector:
         for instrument in list(self._instruments.values()):
             instrument.move()
 
-    def _declare(  # noqa: PLR0913 - see above
+    def _declare(
         self,
         sort: type[I],
         name: str,
@@ -728,7 +728,7 @@ _elsewhere: Callable[[str], Iterable[Found]] | None = None
 
 def _check(kind: str, name: str, labels: Sequence[str]) -> None:
     if isinstance(labels, str):
-        raise ValueError(f"labels of {name} are {labels!r}, must be a list of names")
+        raise ValueError(f"labels of {name} are {labels!r}, must be a list of names")  # noqa: TRY004 - one error for all
     if not _is_name(name, also=":"):
         raise ValueError(
             f"{name!r} is no name of a metric; use letters, digits and _, not a digit first"

@@ -174,7 +174,7 @@ _lock = threading.Lock()
 _current: Observability | None = None
 
 
-def setup_observability(  # noqa: PLR0913 - each is a setting of its own
+def setup_observability(
     *,
     profile: str | os.PathLike[str] | Profile | None = None,
     port: int | None = None,
@@ -317,7 +317,7 @@ def _registered(
     collector = ViewCollector(view)
     registry.register(collector)
 
-    def rest(in_openmetrics: bool) -> bytes:  # noqa: FBT001 - there is nothing else to say
+    def rest(in_openmetrics: bool) -> bytes:
         collector.mute()
         try:
             if in_openmetrics:

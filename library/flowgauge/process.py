@@ -11,6 +11,7 @@ import os
 import platform
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 from flowgauge.metrics import Kind, MetricFamily
@@ -34,7 +35,7 @@ def families() -> Iterator[MetricFamily]:
     text = "Total user and system CPU time spent in seconds."
     yield _one("process_cpu_seconds_total", "counter", text, times.user + times.system)
     with contextlib.suppress(OSError):
-        files = float(len(os.listdir("/proc/self/fd")))
+        files = float(len(list(Path("/proc/self/fd").iterdir())))
         yield _one("process_open_fds", "gauge", "Number of open file descriptors.", files)
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource  # noqa: PLC0415 - not on every system
@@ -66,8 +67,7 @@ def _one(name: str, kind: Kind, text: str, value: float) -> MetricFamily:
 def _memory() -> tuple[float, float] | None:
     """Virtual and resident size in bytes."""
     try:
-        with open("/proc/self/statm", "rb") as file:
-            virtual, resident = file.read().split()[:2]
+        virtual, resident = Path("/proc/self/statm").read_bytes().split()[:2]
     except OSError:
         return None
     return float(virtual) * _PAGE, float(resident) * _PAGE
@@ -76,11 +76,10 @@ def _memory() -> tuple[float, float] | None:
 def _started() -> float:
     """When this process started, in Unix seconds; 0 where that cannot be told."""
     try:
-        with open("/proc/self/stat", "rb") as file:
-            # The name of the program, in parentheses, may contain anything; field 22 counts from behind it.
-            ticks = float(file.read().rpartition(b")")[2].split()[19])
-        with open("/proc/stat", "rb") as file:
-            booted = next(float(line.split()[1]) for line in file if line.startswith(b"btime "))
+        # The name of the program, in parentheses, may contain anything; field 22 counts from behind it.
+        ticks = float(Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()[19])
+        lines = Path("/proc/stat").read_bytes().splitlines()
+        booted = next(float(line.split()[1]) for line in lines if line.startswith(b"btime "))
     except (OSError, ValueError, IndexError, StopIteration):
         return 0.0
     return min(booted + ticks / _TICKS, time.time())

@@ -348,7 +348,7 @@ def outcome(error: BaseException | None, status: Status) -> tuple[Status, str]:
     """
     if error is None or isinstance(error, GeneratorExit):
         return ("ok" if status == "unset" else status), ""
-    if False:
+    if details.is_cancellation(error):
         return ("cancelled" if status in ("unset", "ok") else status), ""
     if status == "cancelled":
         return status, ""

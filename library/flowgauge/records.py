@@ -148,7 +148,8 @@ def step_finished(
 def retried(workflow: str, step: str = "") -> None:
     """Count an attempt after the first, of a step or of a run."""
     _guarded(
-        lambda: (cells.step_cell(workflow, step) if step else cells.run_cell(workflow)).retry()
+        # Making the cell may fail too, so it is made within.
+        lambda: (cells.step_cell(workflow, step) if step else cells.run_cell(workflow)).retry()  # noqa: PLW0108
     )
 
 
@@ -267,8 +268,7 @@ class _Meter:
     def mark(self, amount: float) -> None:
         second = int(perf_counter())
         i = second % (2 * WINDOW)
-        if self._first > second:
-            self._first = second
+        self._first = min(self._first, second)
         if self._seconds[i] != second:
             self._seconds[i] = second
             self._counts[i] = 0.0

@@ -49,7 +49,7 @@ class Settings:
     auth: Auth | None
 
 
-def resolve(  # noqa: PLR0913 - these are the arguments of `setup_observability`
+def resolve(
     *,
     profile: str | os.PathLike[str] | Profile | None = None,
     host: str | None = None,

@@ -45,8 +45,8 @@ class Renderer:
             known[family.name] = lines
             head = lines.openmetrics if openmetrics else lines.plain
             parts.append(head.encode("utf-8", "replace"))
-            for body in lines.filled(family.values, exemplars=openmetrics):
-                parts.append(body.encode("utf-8", "replace"))
+            bodies = lines.filled(family.values, exemplars=openmetrics)
+            parts.extend(body.encode("utf-8", "replace") for body in bodies)
         self._known = known
         if openmetrics:
             parts.append(b"# EOF\n")
@@ -202,7 +202,7 @@ def typed(family: MetricFamily) -> tuple[str, str]:
     """
     for kind, suffix, otherwise in (("counter", "_total", "unknown"), ("info", "_info", "gauge")):
         if family.kind == kind:
-            if family.name.endswith(suffix):
+            if family.name.endswith(suffix) and family.name != suffix:
                 return family.name.removesuffix(suffix), kind
             return family.name, otherwise
     return family.name, family.kind

@@ -13,7 +13,6 @@ from flowgauge.metrics import MetricFamily, Value
 from flowgauge.profiles.types import Profile
 
 
-
 class View:
     """Reads what decorated functions measured and what was recorded by hand, and the program's own metrics.
 

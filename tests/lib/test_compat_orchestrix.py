@@ -4,6 +4,7 @@ import asyncio
 import functools
 import os
 import pickle
+import signal
 import sys
 import threading
 import uuid
@@ -696,6 +697,7 @@ def test_a_forked_child_finds_the_store_unlocked():
     with store._streams._lock:
         child = os.fork()
         if not child:
+            signal.alarm(20)  # a lock that is held for ever must not hold the test
             store.save("order-1", [Placed("1")])
             os._exit(0)
     assert os.waitpid(child, 0)[1] == 0

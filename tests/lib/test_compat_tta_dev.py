@@ -1,6 +1,7 @@
 """TTA.dev's module: the programs of its users, then the exporter, with prometheus_client and without."""
 
 import os
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -398,6 +399,7 @@ def test_a_forked_child_counts_from_zero_with_the_same_exporter(exporter, name):
     held.wait(10)
     child = os.fork()
     if not child:
+        signal.alarm(20)  # a lock that is held for ever must not hold the test
         try:
             labels = {"primitive_name": name, "primitive_type": "api", "status": "success"}
             same = get_prometheus_exporter() is exporter

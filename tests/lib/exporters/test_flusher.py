@@ -1,6 +1,8 @@
+import gc
 import os
 import threading
 import time
+import weakref
 from itertools import pairwise
 
 import pytest
@@ -205,6 +207,7 @@ def test_a_program_ends_in_time_although_the_back_end_hangs(http):
     http.default = lambda _: (done.wait(30), (200, {}, b""))[1]
     code = f"""
 import time
+import weakref
 from flowgauge.exporters import Flusher, OtlpExporter, flusher
 from flowgauge.metrics import MetricFamily
 flusher.EXIT_SECONDS = 0.5
@@ -258,6 +261,23 @@ def test_a_child_of_a_parent_whose_flusher_was_stopped_has_none():
     flusher.stop()
 
     assert receivers.in_child(lambda: (time.sleep(0.1), flusher.running)[1]) == "False"
+
+
+def test_a_child_that_is_forked_while_another_thread_stops_the_flusher_does_not_hang():
+    flusher = Flusher(Recorder(), counting(), 10).start()
+    flusher.stop()
+    with flusher._stopping._cond:  # as `set` holds it
+        assert receivers.in_child(lambda: flusher.stop(1), seconds=5) == "True"
+
+
+def test_a_flusher_that_was_stopped_is_let_go():
+    flusher = Flusher(Recorder(), counting(), 10).start()
+    flusher.stop()
+    gone = weakref.ref(flusher)
+    del flusher
+    gc.collect()
+
+    assert gone() is None
 
 
 def test_children_that_are_forked_during_exports_do_not_hang(statsd):

@@ -186,19 +186,15 @@ def test_packets_are_filled_and_none_is_too_long(statsd):
     assert sum(statsd.counters.values()) == sum(values.values())
 
 
-def test_a_packet_may_have_exactly_the_bytes_that_it_may_have(statsd):
-    values = {("x" * (length - 6),): 1.0 for length in (31, 32, 33)}  # with `a.` and `:1|c`
+@pytest.mark.parametrize(("lengths", "packets"), [((31, 32), [64]), ((32, 32), [32, 32])])
+def test_a_packet_has_the_bytes_that_it_may_have_and_not_one_more(statsd, lengths, packets):
+    first, second = lengths
+    values = {("x" * (first - 6),): 1.0, ("y" * (second - 6),): 1.0}  # beside `a.` and `:1|c`
     with StatsDExporter("127.0.0.1", statsd.port, max_packet=64) as exporter:
         exporter.export([counter("a", values, labels=("l",))])
     statsd.read()
 
-    assert [len(packet) for packet in statsd.packets] == [31 + 1 + 32, 33]
-
-    with StatsDExporter("127.0.0.1", statsd.port, max_packet=64) as exporter:
-        exporter.export([counter("a", dict(list(values.items())[1:]), labels=("l",))])
-    statsd.read()
-
-    assert [len(packet) for packet in statsd.packets[2:]] == [32, 33]
+    assert [len(packet) for packet in statsd.packets] == packets
 
 
 def test_a_line_that_is_too_long_is_left_out_with_a_word_about_it(statsd, caplog):

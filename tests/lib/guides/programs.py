@@ -34,10 +34,9 @@ MARK = "---- page ----\n"
 
 def programs(system):
     """The programs of a system's users by name."""
-    text = (Path(__file__).parent / f"{system}.md").read_text(encoding="utf-8")
-    return dict(
-        re.findall(r"^## ([^\n]+)\n\n```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    )
+    text = (Path(__file__).parent / f"{system}.txt").read_text(encoding="utf-8")
+    _, *parts = re.split(r"^==== (.+)\n", text, flags=re.MULTILINE)
+    return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
 def free_port():
