@@ -56,7 +56,7 @@ test: check setup tools ## checks and the whole suite: unit, cluster and end to 
 
 .PHONY: test-unit
 test-unit: $(VENV)/.done ## tests without a cluster, in seconds
-	@$(PY) -m pytest -q -m "not cluster and not e2e"
+	@$(PY) -m pytest -q -m "not cluster and not e2e and not parts"
 
 .PHONY: test-cluster
 test-cluster: setup tools ## tests that need a cluster

@@ -179,9 +179,7 @@ def _wsgi_switch(app: Wsgi, path: str, metrics: Wsgi) -> Wsgi:
 
 
 def _route_in_starlette(app: Any, path: str, metrics: Asgi) -> None:
-    route = import_module("starlette.routing").Route(
-        path, metrics, name=_NAME, include_in_schema=False
-    )
+    route = import_module("starlette.routing").Route(path, metrics, name=_NAME)
     # First, because a mounted folder or a catch-all route before it would hide it. A route and not a mount, which
     # would redirect to a path with a slash at its end.
     app.router.routes.insert(0, route)

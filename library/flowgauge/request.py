@@ -99,7 +99,7 @@ def _headers(fields: list[bytes]) -> dict[str, str]:
             raise BadRequestError(400, "a header is malformed")
         name, value = found[1].decode("ascii").lower(), found[2].decode("latin-1").rstrip(" \t")
         if name in headers:
-            if name in ("host", "content-length", "authorization"):
+            if name in ("host", "authorization"):
                 raise BadRequestError(400, f"the header {name} stands twice")
             value = f"{headers[name]}, {value}"
         headers[name] = value

@@ -234,7 +234,7 @@ class Server:
         for _ in range(len(self._replies)):
             connection, request, answer = self._replies.popleft()
             # It may have been cut off meanwhile, or told that it takes too long.
-            if connection in self._connections and connection.phase is Phase.WAITING:
+            if connection in self._connections:
                 # A body is not read, and what is left of it must not be taken for the next request.
                 last = self._stopping or request.has_body or not request.keep_alive
                 body = b"" if request.method == "HEAD" else answer.body
@@ -291,7 +291,8 @@ class Server:
                     answers.head(answer, close=True), answer.body, now, last=True, linger=False
                 )
                 self._advance(connection)
-            else:
+            # Also if it did not take that: the late answer must find nobody.
+            if connection in self._connections:
                 self._close(connection)
 
     def _wind_up(self) -> None:

@@ -43,6 +43,7 @@ def ask(auth, authorization=None, path="/metrics"):
         basic("scraper", "wrong"),
         basic("other", "päss:word"),
         basic("scraper", "päss:word") + "x",
+        basic("scraper", "päss:word")[:-1] + "!" + basic("scraper", "päss:word")[-1],
         "Basic ",
         "Basic !!!",
         "Basic ä",
@@ -115,6 +116,33 @@ def test_a_secret_in_a_file_is_read_again_when_it_changes(tmp_path, caplog):
     assert "What was there before stays in use" in caplog.text
     file.write_text("fourth")
     assert allows("Bearer fourth")
+
+
+def test_files_that_did_not_fit_are_tried_again_although_they_stay_the_same(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("one")
+    problems = []
+
+    def load():
+        if problems:
+            raise ValueError(problems.pop())
+        return file.read_text()
+
+    watched = changes.Watched("test", [str(file)], load)
+    file.write_text("three")
+    problems.append("half of it was written")
+
+    assert [watched.value(), watched.value()] == ["one", "three"]
+
+
+def test_files_are_looked_at_once_a_second_at_most(tmp_path, monkeypatch):
+    monkeypatch.setattr(changes, "LOOK_SECONDS", 1000.0)
+    file = tmp_path / "file"
+    file.write_text("one")
+    watched = changes.Watched("test", [str(file)], file.read_text)
+    file.write_text("three")
+
+    assert watched.value() == "one"
 
 
 def test_a_password_in_a_file(tmp_path):

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -221,18 +222,19 @@ def test_cost_and_savings_are_by_category(exporter, name):
 def test_a_tracked_block_is_active_while_it_runs_and_an_execution_afterwards(exporter, name):
     labels = {"primitive_name": name, "primitive_type": "api"}
     with exporter.track(name, "api"):
+        exporter.record_execution(name, "api", 0.1, success=True)
         during = scraped()
     with pytest.raises(KeyError), exporter.track(name, "api"):
         raise KeyError
     after = scraped()
 
     assert during.value("primitive_active_requests", **labels) == 1
-    assert during.value("primitive_requests_total", status="success", **labels) == 0
+    assert during.value("primitive_requests_total", status="success", **labels) == 1
     assert after.value("primitive_active_requests", **labels) == 0
-    assert after.value("primitive_requests_total", status="success", **labels) == 1
+    assert after.value("primitive_requests_total", status="success", **labels) == 2
     assert after.value("primitive_requests_total", status="failure", **labels) == 1
     assert after.value("primitive_errors_total", error_type="KeyError", **labels) == 1
-    assert after.value("primitive_duration_seconds_count", **labels) == 2
+    assert after.value("primitive_duration_seconds_count", **labels) == 3
 
 
 def test_what_is_recorded_wrongly_is_logged_and_never_raised(exporter, name, caplog):
@@ -277,9 +279,17 @@ def test_primitives_beyond_the_limit_share_a_series_and_are_told():
     assert out == "Label combinations: 501\nMax allowed: 500\n100\n"
 
 
-def test_there_is_one_exporter_and_it_is_registered_once():
-    made = []
-    barrier = threading.Barrier(8)
+def test_there_is_one_exporter_and_it_is_registered_once(monkeypatch):
+    made, barrier = [], threading.Barrier(8)
+
+    class Slow:
+        objective = 99.0
+
+        def __init__(self, _):
+            time.sleep(0.05)
+
+    monkeypatch.setattr(tta_dev, "PrometheusExporter", Slow)
+    monkeypatch.setattr(tta_dev, "_exporter", None)
 
     def get():
         barrier.wait()
@@ -290,8 +300,11 @@ def test_there_is_one_exporter_and_it_is_registered_once():
         thread.start()
     for thread in threads:
         thread.join()
+    monkeypatch.undo()
 
-    assert {id(each) for each in made} == {id(get_prometheus_exporter())}
+    assert len(made) == 8
+    assert len(set(map(id, made))) == 1
+    assert get_prometheus_exporter() is get_prometheus_exporter()
     assert generate_latest(REGISTRY).decode().count("# TYPE primitive_requests_total ") == 1
 
 

@@ -443,6 +443,51 @@ def test_rendering_that_hangs_is_told(monkeypatch, caplog):
     assert "look for a slow collector" in caplog.text
 
 
+def test_an_answer_that_comes_too_late_is_dropped(monkeypatch):
+    monkeypatch.setattr(answers, "RENDER_SECONDS", 0.1)
+    allowed, done = threading.Event(), threading.Event()
+    problems = []
+
+    def slow(_):
+        allowed.wait(LONG)
+        return Page(b"late", "text/plain")
+
+    async def ask():
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: problems.append(context))
+        call_soon = loop.call_soon_threadsafe
+
+        def late(*arguments):
+            call_soon(*arguments)
+            call_soon(done.set)
+
+        monkeypatch.setattr(loop, "call_soon_threadsafe", late)
+        transport = httpx.ASGITransport(mounting.asgi_app(slow))
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            reply = await client.get("/metrics")
+        allowed.set()
+        await asyncio.to_thread(done.wait, LONG)
+        return reply.status_code
+
+    assert asyncio.run(ask()) == 503
+    assert problems == []
+
+
+def test_an_application_of_its_own_takes_part_in_the_lifespan():
+    received = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
+    sent = []
+
+    async def receive():
+        return received.pop(0)
+
+    async def send(message):
+        sent.append(message["type"])
+
+    asyncio.run(mounting.asgi_app(render)({"type": "lifespan"}, receive, send))
+
+    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
 def test_a_websocket_is_refused_and_the_lifespan_of_the_application_runs():
     happened = []
 

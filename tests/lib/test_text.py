@@ -128,7 +128,8 @@ def test_a_renderer_that_rendered_before_renders_what_is_there_now(page, data):
 def changed(draw, family):
     """The family of the next scrape: as a source that keeps its list of label sets gives it, or another one."""
     keys, kind = family.keys, family.kind
-    change = draw(st.sampled_from(["values", "grown", "shrunk", "other", "help", "kind", "gone"]))
+    changes = ["values", "grown", "shrunk", "other", "labels", "help", "kind", "gone"]
+    change = draw(st.sampled_from(changes))
     if change == "grown" and family.labels:
         fresh = draw(st.tuples(*[texts] * len(family.labels)))
         if fresh not in keys:
@@ -137,6 +138,8 @@ def changed(draw, family):
         keys = keys[:-1]
     elif change == "other":
         keys = [tuple(draw(texts) for _ in family.labels)]
+    elif change == "labels":
+        family = family._replace(labels=tuple(f"{label}_" for label in family.labels))
     elif change == "help":
         family = family._replace(help=draw(texts))
     elif change == "kind":

@@ -1,0 +1,98 @@
+"""One real Prometheus that scrapes one address, for tests of what the library exposes. It needs no cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rig import fetch, scratch, tools, waiting
+from rig.process import Process
+
+_CONFIGURATION = """\
+global:
+  scrape_interval: 250ms
+  evaluation_interval: 250ms
+{rules}
+scrape_configs:
+- job_name: test
+{job}
+  static_configs: [{{targets: ["127.0.0.1:{port}"]}}]
+"""
+
+
+class Prometheus:
+    """Questions to a running Prometheus."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def ask(self, path: str, **parameters: Any) -> Any:
+        """The data that a call of the HTTP API gives."""
+        found = fetch.json_of(f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}")
+        assert found["status"] == "success"
+        return found["data"]
+
+    def series(self, query: str) -> list[tuple[dict[str, str], float]]:
+        """Label sets with their values."""
+        found = self.ask("query", query=query)
+        if found["resultType"] == "scalar":
+            return [({}, float(found["result"][1]))]
+        return [(sample["metric"], float(sample["value"][1])) for sample in found["result"]]
+
+    def wait_series(self, query: str, seconds: float = 15) -> list[tuple[dict[str, str], float]]:
+        """Wait for an answer with series."""
+        waiting.wait_for(lambda: bool(self.series(query)), seconds, f"an answer to {query}")
+        return self.series(query)
+
+
+@contextlib.contextmanager
+def prometheus(port: int, *, job: str = "", rules: str = "") -> Iterator[Prometheus]:
+    """Run Prometheus, scraping this port of the loopback; `job` are lines of its job, `rules` a file of rules."""
+    binary = _binary()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        own = probe.getsockname()[1]
+    with scratch.folder() as run:
+        files = ""
+        if rules:
+            Path(run / "rules.yaml").write_text(rules, encoding="utf-8")
+            files = f"rule_files: ['{run / 'rules.yaml'}']"
+        lines = "\n".join(f"  {line}" for line in job.splitlines())
+        configuration = Path(run / "prometheus.yaml")
+        configuration.write_text(
+            _CONFIGURATION.format(port=port, job=lines, rules=files), encoding="utf-8"
+        )
+        process = Process(
+            "prometheus",
+            [
+                binary,
+                f"--config.file={configuration}",
+                f"--storage.tsdb.path={run / 'tsdb'}",
+                f"--web.listen-address=127.0.0.1:{own}",
+                "--enable-feature=exemplar-storage",
+            ],
+            log=run / "prometheus.log",
+        )
+        process.start()
+        url = f"http://127.0.0.1:{own}"
+        try:
+            process.wait_ready(lambda: fetch.is_ok(f"{url}/-/ready"), 60)
+            yield Prometheus(url)
+        finally:
+            process.stop()
+
+
+def _binary() -> Path:
+    try:
+        return tools.path("prometheus")
+    except tools.MissingTool as missing:
+        if os.environ.get("FLOWGAUGE_REQUIRE_CLUSTER") == "1":
+            pytest.fail(f"{missing}", pytrace=False)
+        pytest.skip(f"{missing}")
