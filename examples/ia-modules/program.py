@@ -18,6 +18,7 @@ INTERVAL = float(os.environ.get("INTERVAL", "1"))
 PIPELINE = "data_processor"
 DOLLARS = 0.0004  # of one look-up
 
+log = logging.getLogger(PIPELINE)
 tracer = SimpleTracer(limit=1000)
 queue: deque[str] = deque()
 
@@ -63,9 +64,10 @@ async def main() -> None:
         try:
             await run_pipeline()
         except ConnectionError:
-            logging.warning("the service did not answer; %d records wait", len(queue))
-        spans = tracer.get_spans()
-        logging.info("%s took %.3f s", spans[-1].name, spans[-1].duration)
+            log.warning("the service did not answer; %d records wait", len(queue))
+        longest = max(tracer.get_spans(), key=lambda span: span.duration)
+        log.info("longest: %s, %.3f s", longest.name, longest.duration)
+        tracer.clear()
         try:
             await asyncio.wait_for(stop.wait(), INTERVAL)
         except TimeoutError:

@@ -24,6 +24,7 @@ from flowgauge.compat.orchestrix import (
 PORT = int(os.environ.get("METRICS_PORT", "8000"))
 INTERVAL = float(os.environ.get("INTERVAL", "0.2"))
 
+log = logging.getLogger("orders")
 stop = threading.Event()
 
 
@@ -89,7 +90,7 @@ def handle_process_order(command: ProcessOrder) -> None:
 
 def handle_order_processed(event: OrderProcessed) -> None:
     """Tell the customer."""
-    logging.debug("%s is on its way", event.order_id)
+    log.debug("%s is on its way", event.order_id)
 
 
 def main() -> None:
@@ -103,7 +104,7 @@ def main() -> None:
         try:
             bus.publish(ProcessOrder(order_id=f"order-{random.randrange(1000)}"))
         except HandlerError as error:
-            logging.warning("%s", error)
+            log.warning("%s", error)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ INTERVAL = float(os.environ.get("INTERVAL", "0.2"))
 OBJECTIVE = 95.0  # per cent of executions that shall succeed
 DOLLARS = 0.002  # of one answer
 
+log = logging.getLogger("answers")
 exporter = get_prometheus_exporter(objective=OBJECTIVE)
 cache: dict[int, str] = {}
 stop = threading.Event()
@@ -54,7 +55,7 @@ def main() -> None:
         try:
             answer(random.randrange(20))
         except TimeoutError as error:
-            logging.warning("%s", error)
+            log.warning("%s", error)
 
 
 if __name__ == "__main__":

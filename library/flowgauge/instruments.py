@@ -208,7 +208,7 @@ class HistogramChild(Child):
 class SummaryChild:
     """Observations with quantiles of the last ten minutes, and count and sum of all."""
 
-    __slots__ = ("_allocate", "_quantiles", "key", "sketch")
+    __slots__ = ("_allocate", "_quantiles", "key", "observe", "sketch")
 
     def __init__(self, owner: Instrument[Any], key: LabelValues, quantiles: tuple[float, ...]) -> None:
         self._quantiles = quantiles
@@ -219,13 +219,8 @@ class SummaryChild:
         self._allocate = allocate
         self.key = key
         self.sketch = Sketch(allocate=allocate)
-
-    def observe(self, value: float) -> None:
-        """Count one observation; one that is no finite number is not counted."""
-        try:
-            self.sketch.observe(value)
-        except Exception as error:
-            guard.report("summary", error)
+        # Counts one observation, and raises nothing itself. A method that called it would cost a third of it.
+        self.observe = self.sketch.observe
 
     def time(self) -> Timer:
         """A context manager that observes the seconds that its block takes."""

@@ -1,11 +1,12 @@
 """Several processes as one program: each writes its numbers to a file of its own, and whoever is scraped reads all.
 
-A file is a header and records: how long it is, what its slots count, and the slots, which the engine writes to as
-to a list. The length is written last, so that a reader never sees half a record. A process holds a lock on its file
-for as long as it lives; who can take it knows that the owner is dead, even across containers. The numbers of dead
-processes go into one file, under a lock of the directory, so a scrape costs what the living cost.
+A process holds a lock on its file for as long as it lives; who can take it knows that the owner is dead, even across
+containers. Then the numbers go into one file of the dead, `dead.json`, so a scrape costs what the living cost. That
+file says which others are in it: it is replaced in one move, and only then they are removed. So nothing is counted
+twice or lost, whenever who does it dies.
 
-What was in progress when a process died will never end: it counts as failed, with the error `aborted`.
+Nobody waits for anybody: where another process is at it, the dead are read where they are, and put together at
+another time. Counts never go down, since files only grow, and all readers say the same about the dead.
 
 The directory must be on a local file system that is empty when the machine starts, such as an emptyDir volume; what
 is there of an earlier start of the machine is deleted, because its clock was another one.
@@ -15,129 +16,155 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
-import mmap
 import os
-import struct
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator
-from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final
+import re
+from _thread import RLock
+from collections.abc import Collection, Iterator
+from time import perf_counter, time
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from flowgauge import cells, guard, instruments, slots
-from flowgauge.bins import FAILED
-from flowgauge.cell import BEGUN, COUNTS, ERRORS, LAST, RESETS, STARTED, SUMS, Snapshot, read
-from flowgauge.instruments import Found, merged
+from flowgauge import cells, forks, guard, instruments, slotfile, slots
+from flowgauge.cell import Snapshot, read
+from flowgauge.dead import Dead, Sum, left, named
+from flowgauge.instruments import Found
+from flowgauge.slotfile import Reader, Writer
 
 if TYPE_CHECKING:
+    from flowgauge.dead import Family, Key
     from flowgauge.slots import Description, Values
 
-# Bytes that one process may use. The file is sparse: only what is written takes space.
-SIZE: Final = 64 << 20
-ABORTED: Final = "aborted"
+_NAME: Final = re.compile(r"\d+-[0-9a-f]{16}\.slots(\.new)?")
+_DEAD: Final = "dead.json"
+_LOCK: Final = "lock"
+# How often to begin anew when another process puts the dead together while we read.
+_ATTEMPTS: Final = 20
+# A process that begins puts the dead together if it finds so many files: somebody must, where nobody scrapes.
+_CROWD: Final = 64
+# Seconds after which a file that was never finished is left over; making one takes milliseconds.
+_UNFINISHED: Final = 60.0
+# Descriptions to keep, so that those that are the same in many files are read once.
+_DESCRIPTIONS: Final = 50_000
 
-_MAGIC: Final = b"flowgauge-slots1"
-_HEADER: Final = 64
-_RECORD: Final = struct.Struct("<QII")
-_SUFFIX: Final = ".slots"
-_ATTEMPTS: Final = 10
 
-
-class File:
-    """The file that this process writes to, with a lock on it as long as the process lives.
+class Directory:
+    """The files of all processes of the program.
 
     Raises:
-        OSError: the file cannot be made.
+        OSError: the directory or a file in it cannot be made.
 
     """
 
     def __init__(self, folder: str) -> None:
-        self.pid = os.getpid()
-        self.name = f"{self.pid}-{os.urandom(8).hex()}{_SUFFIX}"
-        path = os.path.join(folder, self.name)
-        # Locked under another name first: a reader would take a file without a lock for that of a dead process.
-        self._fd = os.open(path + ".new", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        fcntl.lockf(self._fd, fcntl.LOCK_EX)
-        os.ftruncate(self._fd, SIZE)
-        self._map = mmap.mmap(self._fd, SIZE)
-        self._map[: len(_MAGIC)] = _MAGIC
-        self._map[32 : 32 + len(_boot())] = _boot()
-        self._doubles = memoryview(self._map).cast("d")
-        self._end = _HEADER
-        os.rename(path + ".new", path)
-
-    def allocate(self, description: Description, size: int) -> Values:
-        """A run of zeros that other processes can read; in private memory when the file is full."""
-        raw = json.dumps(description, separators=(",", ":")).encode()
-        body = _RECORD.size + -(-len(raw) // 8) * 8
-        need = body + 8 * size
-        start = self._end
-        self._end = start + need
-        if start + need + _RECORD.size > SIZE:
-            guard.warn(
-                "multiprocess",
-                f"the file of this process has reached {SIZE} bytes; what is new is counted for this process only."
-                " Use fewer label sets",
-            )
-            return slots.private(description, size)
-        self._map[start + _RECORD.size : start + _RECORD.size + len(raw)] = raw
-        first = (start + body) // 8
-        values = self._doubles[first : first + size]
-        _RECORD.pack_into(self._map, start, need, len(raw), size)
-        return values
-
-    def let_go(self) -> None:
-        """Close the file in a forked child, which does not hold the lock; running calls may still write to it."""
-        with contextlib.suppress(OSError):
-            os.close(self._fd)
-
-
-class Directory:
-    """The files of all processes of the program."""
-
-    def __init__(self, folder: str) -> None:
         self.folder = folder
+        self._own: Writer | None = None
+        self._forking = False
+        self._complaints: list[str] = []
+        self._known: dict[bytes, Description] = {}
+        self._readers: dict[str, Reader] = {}
+        self._raw = b""
+        self._dead = Dead()
+        self._begin()
         os.makedirs(folder, exist_ok=True)
-        self._own: File | None = None
+        self._make()
+
+    def _begin(self) -> None:
+        # Threads of this process read one after the other: the system's locks do not hold between them.
+        self._reading = RLock()
+        self._burying = False
         self._found: list[Found] = []
-        self.own()
 
-    def own(self) -> File:
-        """The file of this process; a forked child gets one of its own.
-
-        Raises:
-            OSError: the file cannot be made.
-
-        """
-        file = self._own
-        if file is None or file.pid != os.getpid():
-            if file is not None:
-                file.let_go()
-            file = self._own = File(self.folder)
-        return file
+    # -- what this process counts --------------------------------------------------------------------------------------
 
     def allocate(self, description: Description, size: int) -> Values:
-        """A run of zeros in the file of this process."""
+        """A run of zeros in the file of this process; in private memory where that cannot be had."""
         try:
-            return self.own().allocate(description, size)
-        except (OSError, ValueError) as error:
-            guard.report(f"multi-process mode in {self.folder}", error)
-            return slots.private(description, size)
+            return (self._own or self._make()).allocate(description, size)
+        except slotfile.FullError as error:
+            self._complain(f"the file of this process is full: {error.strerror}. Use fewer label sets")
+        except OSError as error:
+            self._complain(f"{error.strerror}")
+        except Exception as error:
+            self._complain(f"{description[:3]} cannot be written down: {error}")
+        return slots.private(description, size)
+
+    def release(self, values: Values) -> None:
+        """Give up a run of this process."""
+        if self._own is not None:
+            self._own.release(values)
+
+    def forked(self) -> None:
+        """Begin anew in a forked child, before all else does."""
+        if self._own is not None:
+            self._own.let_go()
+        self._own = None
+        # A logger's lock may have been held by a thread that is not here.
+        self._forking = True
+        self._begin()
+
+    def fork_is_over(self) -> None:
+        """Everything in the child has begun anew."""
+        self._forking = False
+
+    def leave(self) -> None:
+        """Take the file of this process away, after its numbers have been moved."""
+        if self._own is not None:
+            self._own.remove()
+
+    def _make(self) -> Writer:
+        own = self._own = Writer(self.folder)
+        with contextlib.suppress(OSError):
+            if len(os.listdir(self.folder)) > _CROWD:
+                self.refresh()
+        return own
+
+    def _complain(self, text: str) -> None:
+        if self._forking:
+            self._complaints = [text]
+            return
+        guard.warn(
+            f"multi-process mode in {self.folder}",
+            f"multi-process mode in {self.folder}: {text}. What is new is counted for this process only",
+        )
+
+    def _tend(self) -> None:
+        """See that others can read what this process counts."""
+        while self._complaints:
+            self._complain(self._complaints.pop())
+        own = self._own
+        if own is None:
+            self._own = Writer(self.folder)
+            _move()  # what was counted in private memory
+        elif not own.is_there():
+            # Somebody has emptied the directory. If it is gone altogether, the program has ended for the others.
+            if os.path.isdir(self.folder):
+                self._own = Writer(self.folder)
+                _move()
+        elif own.is_declared_dead():
+            # The numbers so far are those of a dead process, and this is a new one.
+            self._own = Writer(self.folder)
+            cells.reset()
+            instruments.reset()
+
+    # -- what others counted -------------------------------------------------------------------------------------------
 
     def refresh(self) -> None:
-        """Read what the other processes have counted until now, and put the dead ones together."""
-        for _ in range(_ATTEMPTS):
+        """Read what the other processes have counted until now, and put the dead ones together. Never raises."""
+        with self._reading:
             try:
-                self._found = list(self._read())
-            except FileNotFoundError:
-                # Its process died, and another reader moved its numbers to where we had looked already.
-                continue
-            except (OSError, ValueError) as error:
-                guard.report(f"multi-process mode in {self.folder}", error)
-            return
+                self._tend()
+            except OSError as error:
+                self._complain(f"{error.strerror}")
+            except Exception as error:
+                self._report(error)
+            try:
+                self._attempt()
+            except OSError as error:
+                self._complain(f"{error.strerror}")
+            except Exception as error:
+                self._report(error)
 
     def calls(self, scope: str) -> Iterator[tuple[cells.Key, Snapshot]]:
-        """The cells of the other processes, as of the last `refresh`."""
+        """The calls that other processes counted, as of the last `refresh`."""
         for found in self._found:
             kind, *fields = found.description
             if kind == "calls" and fields[0] == scope:
@@ -145,138 +172,232 @@ class Directory:
                 yield cells.Key(*key), read(found.values, bounds, dict(found.errors), {})
 
     def instruments(self, space: str) -> Iterator[Found]:
-        """The label sets of instruments of the other processes, as of the last `refresh`."""
-        return (
-            found
-            for found in self._found
-            if found.description[0] != "calls" and found.description[1] == space
-        )
+        """The label sets of instruments of other processes, as of the last `refresh`."""
+        for found in self._found:
+            if len(found.description) > 7 and found.description[1] == space and found.description[0] != "calls":
+                yield found
 
-    def _read(self) -> Iterator[Found]:
-        own = self.own().name
-        names = [n for n in os.listdir(self.folder) if n.endswith(_SUFFIX) and n != own]
-        living, dead = [], []
+    def number(self, name: str) -> float:
+        """The sum of a number of other processes, as of the last `refresh`."""
+        return sum(f.values[0] for f in self._found if f.description == ("number", name))
+
+    def admitted(self, family: Family, keys: Collection[Key], limit: int) -> Collection[Key]:
+        """Which label sets have a series of their own, of a metric that has more than `limit` for all processes.
+
+        Whichever they are, they stay: the others are one series, whose counts must not go down because a process
+        died, or because another one is asked.
+        """
+        found = self._dead.admitted.get(family)
+        if found is None:
+            found = frozenset(list(dict.fromkeys(keys))[:limit])
+            with self._reading:
+                try:
+                    with self._locked() as is_mine:
+                        if is_mine:
+                            dead = self._load(fresh=True)
+                            found = dead.admitted.setdefault(family, found)
+                            self._save(dead)
+                except OSError as error:
+                    self._complain(f"{error.strerror}")
+        return found
+
+    def _attempt(self) -> None:
+        for _ in range(_ATTEMPTS):
+            try:
+                ended = self._read()
+            except FileNotFoundError:
+                # Its process died, and another reader moved its numbers to where we had looked already.
+                continue
+            if ended:
+                self._bury(ended)
+            return
+
+    def _read(self) -> list[str]:
+        """Read all files; returns those that can be removed.
+
+        Raises:
+            FileNotFoundError: one is gone.
+
+        """
+        # The order matters: what is removed after it was listed is either found or missed.
+        names = self._names()
+        dead = self._load()
+        whole = Sum()
+        for found in dead.found():
+            whole.add(Found(found.description, [*found.values], {**found.errors}))
+        ended = []
         for name in names:
-            (dead if _is_dead(os.path.join(self.folder, name)) else living).append(name)
-        base = self._bury(dead) if dead else _Base.load(self.folder)
-        yield from base.found()
-        for name in living:
-            if name not in base.buried:
-                yield from _records(os.path.join(self.folder, name))
-
-    def _bury(self, dead: list[str]) -> _Base:
-        """Add the numbers of dead processes to those of all that died before."""
-        lock = os.open(os.path.join(self.folder, "lock"), os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.lockf(lock, fcntl.LOCK_EX)
-            base = _Base.load(self.folder)
-            now = perf_counter()
-            for name in dead:
-                path = os.path.join(self.folder, name)
-                # One that is in the list was added, by somebody who died before the file was gone.
-                if name not in base.buried and os.path.exists(path):
-                    base.add(_records(path), now)
-                    base.buried.add(name)
-            base.save(self.folder)
-            for name in dead:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(os.path.join(self.folder, name))
-            return base
-        finally:
-            os.close(lock)
-
-
-class _Base:
-    """The numbers of the dead."""
-
-    def __init__(self) -> None:
-        self.buried: set[str] = set()
-        self._known: dict[Description, Found] = {}
-
-    @classmethod
-    def load(cls, folder: str) -> _Base:
-        base = cls()
-        try:
-            with open(os.path.join(folder, "dead.json"), encoding="utf-8") as file:
-                data = json.load(file)
-        except (OSError, ValueError):
-            return base
-        if data["boot"] == _boot().decode():
-            present = set(os.listdir(folder))
-            base.buried = {name for name in data["buried"] if name in present}
-            for description, values, errors in data["found"]:
-                found = Found(_tuples(description), values, errors)
-                base._known[found.description] = found
-        return base
-
-    def save(self, folder: str) -> None:
-        path = os.path.join(folder, "dead.json")
-        data = {"boot": _boot().decode(), "buried": sorted(self.buried), "found": self.found()}
-        with open(path + ".new", "w", encoding="utf-8") as file:
-            json.dump(data, file)
-        os.replace(path + ".new", path)
-
-    def found(self) -> list[Found]:
-        return list(self._known.values())
-
-    def add(self, records: Iterable[Found], now: float) -> None:
-        for found in records:
-            kind = found.description[0]
-            if kind == "gauge" and found.description[-1] == "sum":
-                continue  # a dead process has no part in a level
-            if kind == "calls":
-                _abort(found, now)
-            known = self._known.get(found.description)
-            if known is None:
-                self._known[found.description] = found
-            elif kind == "calls":
-                _add_calls(known, found)
-            elif kind == "gauge":
-                known.values[:] = merged(found.description[-1], [known.values, found.values])
+            if name.endswith(slotfile.UNBORN):
+                if self._is_left_over(name):
+                    ended.append(name)
+            elif name in dead.buried:
+                ended.append(name)
             else:
-                known.values[:] = [a + b for a, b in zip(known.values, found.values, strict=True)]
+                part = self._part(name)
+                if part.is_over:
+                    ended.append(name)
+                self._sum(whole, part.found, name)
+        self._found = whole.found()
+        for name in self._readers.keys() - set(names):
+            del self._readers[name]
+        return ended
+
+    def _names(self) -> list[str]:
+        own = self._own.name if self._own else ""
+        return sorted(n for n in os.listdir(self.folder) if n != own and _NAME.fullmatch(n))
+
+    def _part(self, name: str) -> _Part:
+        """What one process counted; nothing for a file that is not ours or cannot be read.
+
+        Raises:
+            FileNotFoundError: it is gone.
+
+        """
+        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
+        try:
+            fd = os.open(os.path.join(self.folder, name), flags)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            self._skip(name, f"{error.strerror}; processes of one program must run as the same user")
+            return _NOTHING
+        try:
+            header = slotfile.header(fd)
+            is_dead = not slotfile.is_locked(fd)
+            if is_dead and not header.is_of_this_boot:
+                return _Part([], is_over=True)
+            died = header.died
+            if is_dead and not died:
+                died = perf_counter()
+                slotfile.declare_dead(fd, died)
+            reader = self._readers.get(name)
+            if reader is None:
+                reader = self._readers[name] = Reader(self._descriptions())
+            runs, fault = reader.read(fd)
+            if fault:
+                self._skip(name, f"it was damaged: {fault}; what is behind that is not counted")
+            found = named(runs)
+            if is_dead:
+                found = [part for each in found if (part := left(each, died)) is not None]
+            return _Part(found, is_over=is_dead)
+        except (OSError, ValueError, TypeError, LookupError) as error:
+            self._skip(name, str(error))
+            return _NOTHING
+        finally:
+            os.close(fd)
+
+    def _descriptions(self) -> dict[bytes, Description]:
+        if len(self._known) > _DESCRIPTIONS:
+            self._known = {}
+        return self._known
+
+    def _sum(self, whole: Sum, found: list[Found], name: str) -> None:
+        for each in found:
+            try:
+                whole.add(each)
+            except (ValueError, TypeError, LookupError) as error:
+                self._skip(name, f"it was damaged: {error}")
+
+    def _skip(self, name: str, reason: str) -> None:
+        if not self._forking:
+            path = os.path.join(self.folder, name)
+            guard.warn(path, f"multi-process mode does not count {path}: {reason}")
+
+    def _report(self, error: Exception) -> None:
+        if not self._forking:
+            guard.report(f"multi-process mode in {self.folder}", error)
+
+    # -- the dead ------------------------------------------------------------------------------------------------------
+
+    def _bury(self, names: list[str]) -> None:
+        """Add the numbers of dead processes to those of all that died before, and remove their files."""
+        with self._locked() as is_mine:
+            if not is_mine:
+                return
+            dead = self._load(fresh=True)
+            present = set(os.listdir(self.folder))
+            dead.buried &= present
+            added = []
+            for name in names:
+                if name in present and name not in dead.buried and not name.endswith(slotfile.UNBORN):
+                    with contextlib.suppress(FileNotFoundError):
+                        part = self._part(name)
+                        if part.is_over:
+                            self._sum(dead, part.found, name)
+                            added.append(name)
+            if added:
+                dead.buried.update(added)
+                self._save(dead)
+            for name in names:
+                if name in dead.buried or name.endswith(slotfile.UNBORN):
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(os.path.join(self.folder, name))
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[bool]:
+        """Hold the lock of the directory, or be told that another process does."""
+        if self._burying:  # a signal handler came in between; it must not open the file of the lock
+            yield False
+            return
+        self._burying = True
+        try:
+            fd = os.open(os.path.join(self.folder, _LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                yield not slotfile.is_locked(fd)
+            finally:
+                os.close(fd)
+        finally:
+            self._burying = False
+
+    def _load(self, *, fresh: bool = False) -> Dead:
+        """The numbers of the dead; `fresh` ones may be changed."""
+        try:
+            with open(os.path.join(self.folder, _DEAD), "rb") as file:
+                raw = file.read()
+        except FileNotFoundError:
+            raw = b""
+        if fresh or raw != self._raw:
+            dead = Dead()
+            try:
+                if raw:
+                    dead = Dead.parse(raw, slotfile.boot().decode())
+            except ValueError as error:
+                self._skip(_DEAD, f"it was damaged: {error}")
+            if fresh:
+                return dead
+            self._raw, self._dead = raw, dead
+        return self._dead
+
+    def _save(self, dead: Dead) -> None:
+        path = os.path.join(self.folder, _DEAD)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        try:
+            with open(os.open(path + ".new", flags, 0o600), "w", encoding="utf-8") as file:
+                file.write(dead.dump(slotfile.boot().decode()))
+            os.replace(path + ".new", path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(path + ".new")
+            raise
+
+    def _is_left_over(self, name: str) -> bool:
+        try:
+            age = time() - os.stat(os.path.join(self.folder, name), follow_symlinks=False).st_mtime
+        except OSError:
+            return False
+        return age > _UNFINISHED
 
 
-def _abort(found: Found, now: float) -> None:
-    """Count what was in progress as failed."""
-    values, bounds = found.values, found.description[-1]
-    width = len(bounds) + 1
-    cut_off = int(values[STARTED] - sum(values[COUNTS:]))
-    begun = [moment for moment in values[BEGUN:ERRORS] if moment]
-    for i in range(max(cut_off, 0)):
-        # How long it ran is not known; until now is the most that it can be.
-        elapsed = now - begun[i] if i < len(begun) else float("inf")
-        values[COUNTS + FAILED * width + bisect_left(bounds, elapsed)] += 1.0
-        values[SUMS + FAILED] += elapsed if i < len(begun) else 0.0
-        values[_slot(found, ABORTED)] += 1.0
-    values[BEGUN:ERRORS] = [0.0] * (ERRORS - BEGUN)
+class _Part(NamedTuple):
+    """What one process counted, and whether that was all."""
+
+    found: list[Found]
+    is_over: bool
 
 
-def _add_calls(known: Found, found: Found) -> None:
-    values, more = known.values, found.values
-    for i in range(len(values)):
-        if LAST <= i < SUMS:
-            values[i] = max(values[i], more[i])
-        elif not ERRORS <= i < COUNTS and i != RESETS:
-            values[i] += more[i]
-    names = {slot: name for name, slot in found.errors.items()}
-    for slot in range(ERRORS, COUNTS):
-        if more[slot]:
-            values[_slot(known, names.get(slot, cells.OTHER))] += more[slot]
+_NOTHING: Final = _Part([], is_over=False)
 
-
-def _slot(found: Found, error: str) -> int:
-    """The slot of a type of error; the last one for those that are too many."""
-    slot = found.errors.get(error)
-    if slot is None:
-        taken = set(found.errors.values())
-        free = [i for i in range(ERRORS, COUNTS - 1) if i not in taken]
-        if error == cells.OTHER or not free:
-            return COUNTS - 1
-        slot = found.errors[error] = free[0]
-    return slot
-
-
+_sharing = RLock()
 _directory: Directory | None = None
 
 
@@ -284,16 +405,27 @@ def share(folder: str) -> None:
     """Keep all numbers of this process in files of `folder` from now on, and count those of others in.
 
     Raises:
-        OSError: the folder cannot be made or written to.
+        OSError: the folder cannot be made or written to; the message names it and the remedy.
 
     """
     global _directory  # noqa: PLW0603 - a process has one storage
-    if _directory is not None and _directory.folder == os.path.abspath(folder):
-        return
-    _directory = Directory(os.path.abspath(folder))
-    slots.use(_directory.allocate)
-    cells.share(_directory.calls)
-    instruments.share(_directory.instruments)
+    folder = os.path.realpath(folder)
+    with _sharing:
+        before = _directory
+        if before is not None and before.folder == folder:
+            return
+        try:
+            _directory = Directory(folder)
+        except OSError as error:
+            text = (
+                f"{error.strerror}; multi-process mode needs a directory that this user may write to, on a local"
+                " file system, such as an emptyDir volume"
+            )
+            raise OSError(error.errno, text, folder) from error
+        slots.use(_directory)
+        _move()
+        if before is not None:
+            before.leave()
 
 
 def refresh() -> None:
@@ -302,71 +434,23 @@ def refresh() -> None:
         _directory.refresh()
 
 
-def _records(path: str) -> list[Found]:
-    """What a file says.
-
-    Raises:
-        FileNotFoundError: it is gone.
-
-    """
-    with open(path, "rb") as file:
-        try:
-            view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except ValueError:  # an empty file
-            return []
-    with view:
-        if view[: len(_MAGIC)] != _MAGIC or view[32 : 32 + len(_boot())] != _boot():
-            return []
-        found: dict[Description, Found] = {}
-        errors: list[Description] = []
-        at = _HEADER
-        while at + _RECORD.size <= len(view):
-            need, length, size = _RECORD.unpack_from(view, at)
-            if not need:
-                break
-            raw = view[at + _RECORD.size : at + _RECORD.size + length]
-            values = struct.unpack_from(f"<{size}d", view, at + need - 8 * size)
-            description = _tuples(json.loads(raw))
-            if description[0] == "error":
-                errors.append(description)
-            else:
-                _put(found, description, list(values))
-            at += need
-    for _, *key, error, slot in errors:
-        for description, each in found.items():
-            if description[0] == "calls" and list(description[1:-1]) == key:
-                each.errors[error] = slot
-    return list(found.values())
+def number(name: str) -> float:
+    """The sum of a number of other processes, as of the last `refresh`."""
+    return _directory.number(name) if _directory is not None else 0.0
 
 
-def _put(found: dict[Description, Found], description: Description, values: list[float]) -> None:
-    # A run that was moved left an empty one behind, and may have come back to the same bounds.
-    known = found.get(description)
-    if known is None:
-        found[description] = Found(description, values, {})
-    elif any(values):
-        known.values[:] = [a + b for a, b in zip(known.values, values, strict=True)]
+def _move() -> None:
+    if _directory is not None:
+        cells.share(_directory)
+        instruments.share(_directory)
 
 
-def _is_dead(path: str) -> bool:
-    fd = os.open(path, os.O_RDWR)
-    try:
-        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    finally:
-        os.close(fd)
-    return True
+def _reset() -> None:
+    global _sharing  # noqa: PLW0603 - a process has one storage
+    _sharing = RLock()
+    if _directory is not None:
+        _directory.fork_is_over()
 
 
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
-
-
-def _boot() -> bytes:
-    """What tells one start of the machine from another, at most 32 bytes."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", "rb") as file:
-            return file.read().strip().replace(b"-", b"")[:32]
-    except OSError:
-        return b"unknown"
+# After the modules that take slots have begun anew, since this one imports them.
+forks.on_fork(_reset)

@@ -210,10 +210,10 @@ _CANNOT: Final = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}
 
 
 class Contents(NamedTuple):
-    """What a file says: descriptions with their slots, and when its owner was found dead; 0 while it lives."""
+    """What a file says: descriptions with their slots. `fault` tells why it could not be read to its end."""
 
     runs: list[tuple[Description, list[float]]]
-    died: float
+    fault: str
 
 
 class Reader:
@@ -222,7 +222,7 @@ class Reader:
     `known` has the descriptions of all files, which are mostly the same.
     """
 
-    __slots__ = ("_end", "_known", "_runs", "_unfinished", "warned")
+    __slots__ = ("_end", "_known", "_runs", "_unfinished")
 
     def __init__(self, known: dict[bytes, Description]) -> None:
         self._known = known
@@ -230,13 +230,11 @@ class Reader:
         self._runs: list[tuple[int, int, int, Description]] = []
         self._unfinished: list[int] = []
         self._end = _HEADER // 8
-        self.warned = False
 
-    def read(self, fd: int, died: float) -> Contents:
+    def read(self, fd: int) -> Contents:
         """What the file says now.
 
         Raises:
-            CorruptError: it was damaged; `_runs` is what could be read.
             OSError: it cannot be read.
 
         """
@@ -249,12 +247,11 @@ class Reader:
             for at, first, last, description in self._runs
             if last <= len(doubles) and not words[at + 1] & _RELEASED
         ]
-        if fault is not None and not self.warned:
-            self.warned = True
-            raise CorruptError(fault)
-        return Contents(runs, died)
+        if len(runs) < len(self._runs) and self._runs[-1][2] > len(doubles):
+            fault = "it has become shorter"
+        return Contents(runs, fault)
 
-    def _look_for_more(self, data: bytes, words: memoryview[int]) -> str | None:
+    def _look_for_more(self, data: bytes, words: memoryview[int]) -> str:
         unfinished, self._unfinished = self._unfinished, []
         try:
             for at in unfinished:
@@ -267,7 +264,7 @@ class Reader:
                 self._end = at + need // 8
         except (ValueError, IndexError, TypeError) as error:
             return str(error)
-        return None
+        return ""
 
     def _add(self, data: bytes, words: memoryview[int], at: int) -> None:
         state = words[at + 1]
@@ -278,6 +275,8 @@ class Reader:
         description = self._known.get(raw)
         if description is None:
             description = self._known[raw] = tuples(json.loads(raw))
+        if not isinstance(description, tuple) or not description:
+            raise ValueError(f"a record says that it counts {description!r}")
         end = at + words[at] // 8
         size = state >> 32
         if end - size < at + 2:

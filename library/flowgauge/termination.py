@@ -96,12 +96,9 @@ class Watch:
             BaseException: what an outer batch, or the program's own handler, ends with.
 
         """
-        global _kept  # noqa: PLW0603 - a process has one handler
         self.in_body = False
         if self in _watches:
             _watches.remove(self)
-            # A second signal asks for nothing new.
-            _kept = _kept and not self.unwound
             if not _watches:
                 _restore()
             _settle()

@@ -411,7 +411,8 @@ def test_the_newest_spans_can_be_read_back_in_the_order_of_their_start(exporter)
 def test_what_a_hook_does_is_not_traced_and_its_errors_are_told(exporter, logged):
     def send(span):
         seen.append(span.name)
-        post()
+        if len(seen) < 20:
+            post()
         raise OSError
 
     seen = []

@@ -871,7 +871,8 @@ def test_what_a_hook_does_is_not_traced():
 
     def send(span):
         seen.append(span.name)
-        post()
+        if len(seen) < 20:
+            post()
 
     tracer = SimpleTracer(on_end=send)
 

@@ -289,6 +289,16 @@ def test_a_regular_batch_shows_its_run_while_it_lasts(gateway, start, job):
     assert gateway.runs(job) == {"success": 1}
 
 
+def test_a_regular_batch_ends_with_its_last_push(run):
+    status, said, _ = run("""
+        with batch(os.environ["JOB"], every=1, render=lambda: say("page") or b""):
+            time.sleep(0.3)
+        time.sleep(1.5)
+    """)
+
+    assert (status, said) == (0, ["page", "page"])
+
+
 # -- a push that fails ----------------------------------------------------------------------------
 
 
@@ -603,6 +613,7 @@ def test_a_signal_during_the_last_push_does_not_fail_a_program_that_then_ends(
         with batch(os.environ["JOB"]):
             pass
         say("after")
+        time.sleep(0.3)
         """,
         network.address,
     )
@@ -750,15 +761,18 @@ def test_a_signal_during_the_push_shortens_it_to_the_grace(start, silent):
     assert time.monotonic() - began < 2.0
 
 
-def test_a_body_that_used_up_the_grace_is_pushed_all_the_same(gateway, start, job):
-    program = start("""
+def test_a_body_that_used_up_the_grace_has_a_second_for_its_push(gateway, start, slow, job):
+    program = start(
+        """
         with batch(os.environ["JOB"], grace=0.2):
             try:
                 say("begun")
                 time.sleep(60)
             finally:
                 time.sleep(0.5)
-    """)
+        """,
+        slow(0.5).address,
+    )
     program.wait_for("begun")
     program.signal()
 

@@ -1,6 +1,7 @@
 """Counters that add up over the runs of a job: in the gateway, and as Prometheus sees them."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -143,6 +144,7 @@ def test_a_histogram_with_other_buckets_begins_anew(gateway, run, job):
 def test_a_metric_of_another_kind_begins_anew(gateway, run, job):
     run("# TYPE x_total counter\nx_total 3\n")
     run("# TYPE x_total gauge\nx_total 1\n")
+    assert samples(gateway, job) == {"x_total": 1}
     run("# TYPE x_total counter\nx_total 1\n")
 
     assert samples(gateway, job) == {"x_total": 1}
@@ -166,6 +168,18 @@ def test_pushes_of_one_process_are_not_added_to_each_other(gateway, job):
     for value in (1, 2):
         Pusher(gateway.address, job, render=page, cumulative=True).push()
         assert samples(gateway, job) == {"x_total": value}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_goes_on_from_what_its_parent_pushed(gateway, run, job):
+    pusher = run("# TYPE x_total counter\nx_total 1\n")
+
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if pusher.push_safely() else 1)
+
+    assert os.waitpid(pid, 0)[1] == 0
+    assert samples(gateway, job) == {"x_total": 2}
 
 
 def test_each_group_has_its_own_history(gateway, run, job):
