@@ -36,7 +36,8 @@ class Prometheus:
     def ask(self, path: str, **parameters: Any) -> Any:
         """The data that a call of the HTTP API gives."""
         found = fetch.json_of(f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}")
-        assert found["status"] == "success"
+        if found["status"] != "success":
+            raise RuntimeError(f"{path} {parameters}: {found}")
         return found["data"]
 
     def series(self, query: str) -> list[tuple[dict[str, str], float]]:

@@ -119,6 +119,7 @@ class Cell:
         "_next",
         "_pending",
         "_resets",
+        "_retired",
         "_tracer",
         "bounds",
         "fast",
@@ -141,6 +142,9 @@ class Cell:
         self._marks: dict[int, Mark] = {}
         # The run of slots that `rebind` is emptying.
         self._pending: tuple[Values, Bounds] | None = None
+        # Runs with other bounds that count no more. Other processes read them, so nothing is moved out of them:
+        # a reader, or whoever finds this process dead, would see it twice or not at all.
+        self._retired: tuple[tuple[Values, Bounds], ...] = ()
         self.bounds = bounds
         self.values = self._allocate(bounds)
         # The run of slots that a wrapper may write to by itself; None if every end has to go through `finish`.
@@ -172,7 +176,9 @@ class Cell:
         if values[RESETS] != self.values[RESETS]:
             return  # the call is the parent's
         self.count(now - begun, now, outcome, error)
-        values = self.values
+        if values[slot] == begun:
+            values[slot] = 0.0
+        values = self.values  # `rebind` may have come between
         if values[slot] == begun:
             values[slot] = 0.0
 
@@ -210,24 +216,66 @@ class Cell:
         self.fast = self.values if tracer is None else None
 
     def rebind(self, bounds: Bounds) -> None:
-        """Count in `bounds` (seconds) from now on, and move what was counted. One thread at a time."""
+        """Count in `bounds` (seconds) from now on. One thread at a time."""
+        if slots.is_private(self.values):
+            self._replace(bounds)
+        elif bounds != self.bounds:
+            self._retire(bounds)
+
+    def move(self) -> None:
+        """Keep the numbers in the storage that is used now. One thread at a time."""
+        self._replace(self.bounds)
+        while self._retired:
+            each, *more = self._retired
+            rest = tuple(more)
+            # One straight line: a snapshot counts it once.
+            self._pending = each
+            self._retired = rest
+            self._empty(*each)
+        for error, slot in list(self._errors.items()):
+            self._announce(error, slot)
+
+    def _replace(self, bounds: Bounds) -> None:
+        """Count in a new run, and move what was counted."""
         fresh = self._allocate(bounds)
+        old, before = self.values, self.bounds
+        self._take(fresh, bounds, pending=(old, before), retired=self._retired)
+        self._empty(old, before)
+
+    def _empty(self, old: Values, bounds: Bounds) -> None:
+        # Nobody but late starts writes to `old` any more, and snapshots count both until it is empty.
+        _move(old, bounds, self.values, self.bounds)
+        self._pending = None
+
+    def _retire(self, bounds: Bounds) -> None:
+        """Count in another run, and leave what was counted where it is."""
+        old, before = self.values, self.bounds
+        again = [values for values, each in self._retired if each == bounds]
+        fresh = again[0] if again else self._allocate(bounds)
+        kept = tuple([each for each in self._retired if each[1] != bounds])
+        self._take(fresh, bounds, retired=((old, before), *kept))
+        # Now nobody writes to `old` but for ends of what began there.
+        if not any(value for i, value in enumerate(old) if i != RESETS):
+            self._retired = kept
+            slots.release(old)
+
+    def _take(
+        self,
+        fresh: Values,
+        bounds: Bounds,
+        *,
+        retired: tuple[tuple[Values, Bounds], ...],
+        pending: tuple[Values, Bounds] | None = None,
+    ) -> None:
         fast = fresh if self._tracer is None else None
-        old, pending = self.values, (self.values, self.bounds)
+        marks: dict[int, Mark] = {}
+        # One straight line, so that a snapshot sees all of it or nothing.
         self._pending = pending
-        self._marks = {}
+        self._retired = retired
+        self._marks = marks
         self.bounds = bounds
         self.values = fresh
         self.fast = fast
-        # Nobody but late starts writes to `old` any more, and snapshots count both until it is empty.
-        _move(old, pending[1], fresh, bounds)
-        self._pending = None
-
-    def move(self) -> None:
-        """Keep the numbers in the storage that is used now."""
-        self.rebind(self.bounds)
-        for error, slot in list(self._errors.items()):
-            self._announce(error, slot)
 
     def snapshot(self) -> Snapshot:
         """All numbers of one instant."""
@@ -235,12 +283,19 @@ class Cell:
         rest: list[float] = []
         bounds = self.bounds
         pending = self._pending
-        values[_ALL] = self.values  # type: ignore[call-overload]
+        retired = self._retired
+        values[_ALL] = self.values
         if pending is not None:
-            rest[_ALL] = pending[0]  # type: ignore[call-overload]
+            rest[_ALL] = pending[0]
+        if pending is not None or retired:
             whole = [0.0] * len(values)
-            _move(rest, pending[1], whole, bounds)
+            if pending is not None:
+                _move(rest, pending[1], whole, bounds)
             _move(values, bounds, whole, bounds)
+            for run, each in retired:
+                # These do not change any more, or count on beside the one that is counted in now.
+                rest[_ALL] = run
+                _move(rest, each, whole, bounds)
             values = whole
         return read(values, bounds, {**self._errors}, {**self._marks})
 

@@ -4,20 +4,33 @@ from __future__ import annotations
 
 from operator import itemgetter
 
-from flowgauge import forks, guard
+from flowgauge import forks, guard, slots
 from flowgauge.bins import GRID
 from flowgauge.cell import OTHER, Cell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from typing import Final, Literal, Self
+    from collections.abc import Collection, Iterable
+    from typing import Final, Literal, Protocol, Self
 
     from flowgauge.bins import Bounds
     from flowgauge.cell import Snapshot, Started, Tracer
+    from flowgauge.slots import Values
 
     Scope = Literal["run", "step"]
     Cells = list[tuple["Key", Snapshot]]
+
+    class Others(Protocol):
+        """The other processes of the program."""
+
+        def calls(self, scope: Scope) -> Iterable[tuple[Key, Snapshot]]:
+            """Their cells of this scope."""
+
+        def admitted(
+            self, family: tuple[str, ...], keys: Collection[tuple[str, ...]], limit: int
+        ) -> Collection[tuple[str, ...]]:
+            """Which label sets have a series of their own, where all processes together have too many."""
+
 
 # Label sets of one scope that a process tells apart; later ones share `OTHER`. A name that is made of data would else
 # fill the memory of the program, and 500 of each are 30,000 samples, below the operator's limit of a scrape.
@@ -60,9 +73,9 @@ _LATE: Final = 1000
 _bounds: dict[Scope, Bounds] = {"run": GRID, "step": GRID}
 _tracer: Tracer | None = None
 # Cells of other processes, where several of them are one program.
-_elsewhere: list[Callable[[Scope], Iterable[tuple[Key, Snapshot]]]] = []
+_elsewhere: Others | None = None
 # How often a name was looked up that has no label set of its own.
-_dropped = [0.0]
+_dropped: Values = [0.0]
 
 
 def cell(key: Key) -> Cell:
@@ -71,16 +84,20 @@ def cell(key: Key) -> Cell:
     found = known.get(key)
     if found is None:
         if len(known) >= LIMIT:
-            guard.warn(
-                f"too many {key.scope}s",
-                f"more than {LIMIT} {key.scope}s of different names; {key.workflow!r} and others count as {OTHER!r}."
-                " Names are label values: take them from a small set, never from data",
-            )
+            _warn(key)
             key = key.others()
             _dropped[0] += 1.0
         # No lock: `setdefault` is atomic, and a lock here could be copied locked into a forked child.
         found = known.get(key) or known.setdefault(key, _new(key))
     return found
+
+
+def _warn(key: Key) -> None:
+    guard.warn(
+        f"too many {key.scope}s",
+        f"more than {LIMIT} {key.scope}s of different names; {key.workflow!r} and others count as {OTHER!r}."
+        " Names are label values: take them from a small set, never from data",
+    )
 
 
 def _new(key: Key) -> Cell:
@@ -111,9 +128,17 @@ def snapshots(scope: Scope) -> Cells:
             break
         ended.end(started, now, outcome, error)
     own = [(key, found.snapshot()) for key, found in list(_cells[scope].items())]
-    for others in _elsewhere:
-        own.extend(others(scope))
-    return own
+    return own if _elsewhere is None else _with_others(own, scope, _elsewhere)
+
+
+def _with_others(own: Cells, scope: Scope, others: Others) -> Cells:
+    whole = [*own, *others.calls(scope)]
+    keys = dict.fromkeys(key for key, _ in whole if key != key.others())
+    if len(keys) <= LIMIT:
+        return whole
+    admitted = others.admitted(("calls", scope), keys, LIMIT)
+    _warn(next(key for key in keys if key not in admitted))
+    return [(key if key in admitted else key.others(), snapshot) for key, snapshot in whole]
 
 
 def remember(cell: Cell, started: Started, now: float, outcome: int, error: str) -> None:
@@ -142,28 +167,34 @@ def trace(tracer: Tracer | None) -> None:
         found.trace(tracer)
 
 
-def share(others: Callable[[Scope], Iterable[tuple[Key, Snapshot]]]) -> None:
-    """Move every cell to the storage that is used now, and read those of other processes from `others`."""
+def share(others: Others) -> None:
+    """Move every cell to the storage that is used now, and count in those of `others` from now on."""
+    global _elsewhere, _dropped  # noqa: PLW0603 - a process has one storage
     for found in _all():
         found.move()
-    _elsewhere[:] = [others]
+    old, _dropped = _dropped, slots.allocate(("number", "dropped"), 1)
+    _dropped[0] += old[0]
+    _elsewhere = others
 
 
 def text(value: object) -> str:
-    """The value as a label value that can be encoded."""
+    """The value as a label value that can be encoded; a word of an enumeration that is text is that text."""
     # A lone surrogate in one name would make the whole scrape impossible to encode.
-    return str(value).encode("utf-8", "replace").decode("utf-8")
+    given = value if isinstance(value, str) else str(value)
+    return given.encode("utf-8", "replace").decode("utf-8")
 
 
 def _all() -> list[Cell]:
     return [found for known in list(_cells.values()) for found in list(known.values())]
 
 
-def _reset() -> None:
+def reset() -> None:
+    """Forget everything, in a forked child."""
+    global _dropped  # noqa: PLW0603 - a process has one storage
     late.clear()
-    _dropped[0] = 0.0
+    _dropped = [0.0] if _elsewhere is None else slots.allocate(("number", "dropped"), 1)
     for found in _all():
         found.reset()
 
 
-forks.on_fork(_reset)
+forks.on_fork(reset)

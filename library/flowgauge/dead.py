@@ -97,7 +97,12 @@ class Dead(Sum):
     def dump(self, boot: str) -> str:
         """Everything as text."""
         admitted = [(family, sorted(keys)) for family, keys in self.admitted.items()]
-        data = {"boot": boot, "buried": sorted(self.buried), "admitted": admitted, "found": self.found()}
+        data = {
+            "boot": boot,
+            "buried": sorted(self.buried),
+            "admitted": admitted,
+            "found": self.found(),
+        }
         return json.dumps(data, separators=(",", ":"))
 
     def add(self, found: Found) -> None:
@@ -220,7 +225,9 @@ def _named(
         raise ValueError(f"a run of calls has {len(values)} slots")
     slots = dict(errors.get(description[1:-1], {}))
     # The name may be missing, where there was no room left for it.
-    for slot in set(range(ERRORS, COUNTS - 1)) - set(slots.values()) if any(values[ERRORS:COUNTS]) else ():
+    for slot in (
+        set(range(ERRORS, COUNTS - 1)) - set(slots.values()) if any(values[ERRORS:COUNTS]) else ()
+    ):
         values[COUNTS - 1] += values[slot]
         values[slot] = 0.0
     return Found(description, values, slots)

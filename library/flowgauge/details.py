@@ -68,8 +68,8 @@ def text(value: Any, limit: int) -> str:
     """The value as text of at most `limit` characters."""
     try:
         if isinstance(value, str):
-            # Enumerations and other subclasses of `str` become plain text with what they stand for.
-            return str.__str__(value)[:limit]
+            # A part of an enumeration's member or of another subclass is plain text, also if it is all of it.
+            return value[:limit]
         if isinstance(value, _CONTAINERS):
             return _outline(value, limit)
         return str(value)[:limit]

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, Protocol, Self, TypeVar
 from weakref import WeakSet
 
 from flowgauge import forks, guard, slots
@@ -41,8 +41,20 @@ _ALL: Final = slice(None)
 _RESERVED: Final = {"histogram": "le", "summary": "quantile"}
 
 
+class Others(Protocol):
+    """The other processes of the program."""
+
+    def instruments(self, space: str) -> Iterable[Found]:
+        """Their label sets of this space."""
+
+    def admitted(
+        self, family: tuple[str, ...], keys: Collection[LabelValues], limit: int
+    ) -> Collection[LabelValues]:
+        """Which label sets have a series of their own, where all processes together have too many."""
+
+
 class Found(NamedTuple):
-    """A run of slots of another process; `errors` names the slots of errors, for calls."""
+    """What a run of slots holds that other processes read; `errors` names the slots of errors, for calls."""
 
     description: slots.Description
     values: list[float]
@@ -60,7 +72,8 @@ class Child:
         self.values: Values = slots.allocate(owner.description(key), size)
 
     def reset(self) -> None:
-        """Forget everything, in a forked child."""
+        """Forget everything, in a forked child or between tests."""
+        self.release()
         self.values = slots.allocate(self.owner.description(self.key), len(self.values))
 
     def move(self) -> None:
@@ -72,6 +85,14 @@ class Child:
             fresh[i] += old[i]
             old[i] = 0.0
 
+    def release(self) -> None:
+        """Take the numbers away from readers in other processes."""
+        slots.release(self.values)
+
+    def runs(self) -> Iterator[Found]:
+        """The numbers as other processes see them."""
+        yield Found(self.owner.description(self.key), list(self.values), {})
+
 
 class CounterChild(Child):
     """A number that only grows."""
@@ -82,6 +103,8 @@ class CounterChild(Child):
         """Add `amount`; one that is negative or no finite number is logged and not counted."""
         try:
             if amount >= 0 and amount - amount == 0:  # neither NaN nor infinite
+                if type(amount) is not float:
+                    amount = _number(amount)
                 self.values[0] += amount
                 return
         except Exception as error:
@@ -102,7 +125,8 @@ class GaugeChild(Child):
     def set(self, value: float) -> None:
         """Make it `value`."""
         try:
-            value = value + 0.0  # a whole number becomes a float
+            if type(value) is not float:
+                value = _number(value)
             values = self.values
             values[0] = value
             values[1] = 1.0
@@ -112,7 +136,8 @@ class GaugeChild(Child):
     def inc(self, amount: float = 1.0) -> None:
         """Add `amount`."""
         try:
-            amount = amount + 0.0
+            if type(amount) is not float:
+                amount = _number(amount)
             values = self.values
             values[0] += amount
             values[1] = 1.0
@@ -144,32 +169,48 @@ class LatestGaugeChild(GaugeChild):
 
     def set(self, value: float) -> None:
         """Make it `value`."""
-        super().set(value)
-        now = perf_counter()
-        self.values[1] = now
+        try:
+            if type(value) is not float:
+                value = _number(value)
+            now = perf_counter()
+            values = self.values
+            values[0] = value
+            values[1] = now
+        except Exception as error:
+            guard.report("gauge", error)
 
     def inc(self, amount: float = 1.0) -> None:
         """Add `amount`."""
-        super().inc(amount)
-        now = perf_counter()
-        self.values[1] = now
+        try:
+            if type(amount) is not float:
+                amount = _number(amount)
+            now = perf_counter()
+            values = self.values
+            values[0] += amount
+            values[1] = now
+        except Exception as error:
+            guard.report("gauge", error)
 
 
 class HistogramChild(Child):
     """Observations in buckets. The first slot is the sum."""
 
-    __slots__ = ("bounds",)
+    __slots__ = ("bounds", "retired")
 
     def __init__(
         self, owner: Instrument[Any], key: LabelValues, bounds: tuple[float, ...]
     ) -> None:
         self.bounds = bounds
+        # Runs in other bounds that count no more. Other processes read them, so nothing is moved out of them.
+        self.retired: tuple[tuple[Values, tuple[float, ...]], ...] = ()
         super().__init__(owner, key, len(bounds) + 2)
 
     def observe(self, value: float) -> None:
         """Count one observation; one that is no finite number is logged and not counted."""
         try:
             if value - value == 0:
+                if type(value) is not float:
+                    value = _number(value)
                 while True:
                     bounds = self.bounds
                     i = 1 + bisect_left(bounds, value)
@@ -188,27 +229,79 @@ class HistogramChild(Child):
         return Timer(self.observe)
 
     def rebind(self, bounds: tuple[float, ...]) -> None:
-        """Count in `bounds`, which the owner has already, and move what was counted. One thread at a time."""
-        old, upper = self.values, (*self.bounds, math.inf)
-        fresh = slots.allocate(self.owner.description(self.key), len(bounds) + 2)
+        """Count in `bounds` from now on. One thread at a time."""
+        old, before = self.values, self.bounds
+        if bounds == before:
+            return
+        again = [values for values, each in self.retired if each == bounds]
+        kept = tuple([each for each in self.retired if each[1] != bounds])
+        fresh = again[0] if again else slots.allocate(self._description(bounds), len(bounds) + 2)
+        is_private = slots.is_private(old)
+        retired = kept if is_private else ((old, before), *kept)
+        # One straight line, so that nothing is counted by half.
+        self.retired = retired
         self.bounds = bounds
         self.values = fresh
-        into = [0, *(1 + bisect_left(bounds, bound) for bound in upper)]
-        for i, k in enumerate(into):
-            fresh[k] += old[i]
-            old[i] = 0.0
+        if is_private:
+            _fold(old, before, fresh, bounds)
+        elif not any(old):
+            self.retired = kept
+            slots.release(old)
+
+    def move(self) -> None:
+        """Keep the numbers in the storage that is used now. One thread at a time."""
+        old, retired, bounds = self.values, self.retired, self.bounds
+        fresh = slots.allocate(self._description(bounds), len(bounds) + 2)
+        self.values = fresh
+        self.retired = ()
+        for run, before in ((old, bounds), *retired):
+            _fold(run, before, fresh, bounds)
+
+    def reset(self) -> None:
+        """Forget everything, in a forked child or between tests."""
+        self.release()
+        self.retired = ()
+        self.values = slots.allocate(self._description(self.bounds), len(self.values))
+
+    def release(self) -> None:
+        """Take the numbers away from readers in other processes."""
+        slots.release(self.values)
+        for run, _ in self.retired:
+            slots.release(run)
+
+    def runs(self) -> Iterator[Found]:
+        """The numbers as other processes see them."""
+        for run, bounds in ((self.values, self.bounds), *self.retired):
+            yield Found(self._description(bounds), list(run), {})
 
     def get(self) -> Distribution:
         """The observations by bucket."""
         copy: list[float] = []
-        copy[_ALL] = self.values  # type: ignore[call-overload]
-        return Distribution(self.bounds, [int(count) for count in copy[1:]], copy[0])
+        bounds = self.bounds
+        retired = self.retired
+        copy[_ALL] = self.values
+        for run, before in retired:
+            _fold(list(run), before, copy, bounds)
+        return Distribution(bounds, [int(count) for count in copy[1:]], copy[0])
+
+    def _description(self, bounds: tuple[float, ...]) -> slots.Description:
+        return (*self.owner.description(self.key)[:-1], bounds)
+
+
+def _fold(
+    source: Values, source_bounds: tuple[float, ...], target: Values, bounds: tuple[float, ...]
+) -> None:
+    """Take the observations out of one run of slots and add them to another."""
+    into = [0, *(1 + bisect_left(bounds, bound) for bound in (*source_bounds, math.inf))]
+    for i, k in enumerate(into):
+        target[k] += source[i]
+        source[i] = 0.0
 
 
 class SummaryChild:
     """Observations with quantiles of the last ten minutes, and count and sum of all."""
 
-    __slots__ = ("_allocate", "_quantiles", "key", "observe", "sketch")
+    __slots__ = ("_allocate", "_owner", "_quantiles", "key", "observe", "sketch")
 
     def __init__(self, owner: Instrument[Any], key: LabelValues, quantiles: tuple[float, ...]) -> None:
         self._quantiles = quantiles
@@ -217,6 +310,7 @@ class SummaryChild:
             return slots.allocate((*owner.description(key), row), size)
 
         self._allocate = allocate
+        self._owner = owner
         self.key = key
         self.sketch = Sketch(allocate=allocate)
         # Counts one observation, and raises nothing itself. A method that called it would cost a third of it.
@@ -230,8 +324,19 @@ class SummaryChild:
         """Count, sum and quantiles."""
         return self.sketch.read(self._quantiles)
 
+    def release(self) -> None:
+        """Take the numbers away from readers in other processes."""
+        for _, row in self.sketch.rows():
+            slots.release(row)
+
+    def runs(self) -> Iterator[Found]:
+        """The numbers as other processes see them."""
+        for number, row in self.sketch.rows():
+            yield Found((*self._owner.description(self.key), number), list(row), {})
+
     def reset(self) -> None:
-        """Forget everything, in a forked child."""
+        """Forget everything, in a forked child or between tests."""
+        self.release()
         self.sketch.reset()
 
     def move(self) -> None:
@@ -274,6 +379,7 @@ class Instrument(Generic[C]):
         limit: int,
         dropped: Values,
         space: str,
+        is_own: bool = True,
     ) -> None:
         self.name = name
         self.help = help_text
@@ -281,24 +387,27 @@ class Instrument(Generic[C]):
         self.unit = unit
         self._space = space
         self._limit = limit
-        self._dropped = dropped
+        self.dropped = dropped
         self._children: dict[LabelValues, C] = {}
-        # The same in the order in which they were made, so that a scrape makes nothing for each of them.
-        self._ordered: list[C] = []
-        self._keys: list[LabelValues] = []
-        if not labels:
+        # Those of the last scrape, and their keys, so that a scrape makes nothing for each of them.
+        self._seen: tuple[list[C], list[LabelValues]] = ([], [])
+        # One that only other processes declared takes no room of this one.
+        if is_own and not labels:
             self.child(())
 
-    def labels(self, *values: object, **labels: object) -> C:
+    def labels(self, /, *values: object, **labels: object) -> C:
         """The label set of these values, in the order of the declaration or by name; made if it is new."""
-        return self._child(labels | dict(zip(self.label_names, values, strict=False)))
+        named = dict(zip(self.label_names, values, strict=False))
+        if len(values) > len(named) or not named.keys().isdisjoint(labels):
+            self._warn(f"{len(values)} values and {sorted(labels)}")
+        return self._child({**labels, **named})
 
     def child(self, key: LabelValues) -> C:
         """The label set with these values in the order of the declaration; one shared set beyond the limit."""
         found = self._children.get(key)
         if found is None:
             if len(self._children) >= self._limit:
-                self._dropped[0] += 1.0
+                self.dropped[0] += 1.0
                 guard.warn(
                     f"too many {self.name}",
                     f"{self.name} has more than {self._limit} label sets; {dict(zip(self.label_names, key, strict=False))}"
@@ -309,35 +418,32 @@ class Instrument(Generic[C]):
         return found
 
     def _made(self, key: LabelValues) -> C:
-        made = self._new(key)
-        found = self._children.setdefault(key, made)  # atomic, so that two threads get the same one
-        if found is made:
-            self._ordered.append(made)
-        return found
+        return self._children.setdefault(key, self._new(key))  # atomic: two threads get the same one
 
-    def remove(self, **labels: object) -> None:
+    def remove(self, /, **labels: object) -> None:
         """Forget one label set; nothing happens if there is none. It is made again when it is next used."""
-        self._children.pop(tuple(text(labels.get(name, "")) for name in self.label_names), None)
-        self._ordered = list(self._children.values())
-        self._keys = []
+        found = self._children.pop(self._key(labels), None)
+        if found is not None:
+            found.release()
 
     def clear(self) -> None:
         """Forget all label sets."""
-        self._children.clear()
-        self._ordered = []
-        self._keys = []
+        for child in [self._children.pop(key) for key in list(self._children)]:
+            child.release()
 
     def find(self, labels: Mapping[str, object]) -> C | None:
         """The label set of these values, if there is one; looking makes none."""
-        return self._children.get(tuple(text(labels.get(name, "")) for name in self.label_names))
+        return self._children.get(self._key(labels))
 
     def collect(self) -> MetricFamily:
         """The metric at this instant."""
-        values = self._read(self._ordered)
-        keys = self._keys
-        if len(keys) != len(values):
-            # A list that has not grown tells a renderer that the label sets are the ones of last time.
-            self._keys = keys = [child.key for child in self._ordered[: len(values)]]
+        children = list(self._children.values())
+        seen, keys = self._seen
+        if children != seen:
+            # The same list tells a renderer that the label sets are the ones of last time.
+            keys = [child.key for child in children]
+            self._seen = (children, keys)
+        values = self._read(children)
         return MetricFamily(self.name, self.kind, self.help, self.label_names, keys, values, self.unit)
 
     def reset(self) -> None:
@@ -356,23 +462,28 @@ class Instrument(Generic[C]):
         try:
             if len(labels) == len(names):
                 return self._children[tuple([labels[name] for name in names])]
-        except (KeyError, TypeError):
+        except Exception:  # noqa: BLE001, S110 - a value may do anything when it is hashed or compared
             pass
         return self._child(labels)
 
     def _child(self, labels: Mapping[str, object]) -> C:
-        names = self.label_names
-        if labels.keys() != set(names):
-            guard.warn(
-                f"labels of {self.name}",
-                f"{self.name} has the labels {list(names)}, and was used with {sorted(labels)};"
-                " what is missing counts as empty, what is unknown is left out",
-            )
+        if labels.keys() != set(self.label_names):
+            self._warn(f"{sorted(labels)}")
+        return self.child(self._key(labels))
+
+    def _key(self, labels: Mapping[str, object]) -> LabelValues:
         try:
-            return self.child(tuple([text(labels.get(name, "")) for name in names]))
+            return tuple([text(labels.get(name, "")) for name in self.label_names])
         except Exception as error:
             guard.report(f"labels of {self.name}", error)
-            return self._overflow()
+            return (OTHER,) * len(self.label_names)
+
+    def _warn(self, used: str) -> None:
+        guard.warn(
+            f"labels of {self.name}",
+            f"{self.name} has the labels {list(self.label_names)}, and was used with {used};"
+            " what is missing counts as empty, what is unknown is left out",
+        )
 
     def _overflow(self) -> C:
         key = (OTHER,) * len(self.label_names)
@@ -380,16 +491,61 @@ class Instrument(Generic[C]):
 
     def description(self, key: LabelValues) -> slots.Description:
         """What a label set counts, for readers in other processes."""
-        return (self.kind, self._space, self.name, self.help, self.label_names, key, self.unit)
+        labels = self.label_names
+        return (self.kind, self._space, self.name, self.help, labels, key, self.unit, self._limit)
 
-    def joined(self, found: Mapping[LabelValues, list[Found]]) -> MetricFamily:
+    def joined(self, found: Iterable[Found], others: Others) -> MetricFamily:
         """The metric at this instant, with what other processes counted."""
-        keys = [*self._children, *(key for key in found if key not in self._children)]
-        if keys == self._keys:
-            keys = self._keys
-        self._keys = keys
-        values = [self._joined(self._children.get(key), found.get(key, [])) for key in keys]
-        return MetricFamily(self.name, self.kind, self.help, self.label_names, keys, values, self.unit)
+        children: dict[LabelValues, C] = dict(self._children)
+        runs: dict[LabelValues, list[Found]] = self._by_key(found)
+        keys = dict.fromkeys((*children, *runs))
+        keys.pop((OTHER,) * len(self.label_names), None)
+        if len(keys) > self._limit:
+            admitted = others.admitted(("metric", self._space, self.name), keys, self._limit)
+            self._gather_others(children, runs, admitted)
+        shown = [*children, *(key for key in runs if key not in children)]
+        seen = self._seen[1]
+        if shown == seen:
+            shown = seen
+        self._seen = ([], shown)
+        values = [self._joined(children.get(key), runs.get(key, [])) for key in shown]
+        return MetricFamily(self.name, self.kind, self.help, self.label_names, shown, values, self.unit)
+
+    def _by_key(self, found: Iterable[Found]) -> dict[LabelValues, list[Found]]:
+        runs: dict[LabelValues, list[Found]] = {}
+        for each in found:
+            kind, labels, key = each.description[0], each.description[4], each.description[5]
+            if kind == self.kind and labels == self.label_names:
+                runs.setdefault(key, []).append(each)
+            else:
+                guard.warn(
+                    f"declarations of {self.name}",
+                    f"{self.name} is a {self.kind} with the labels {list(self.label_names)}, and a {kind} with the"
+                    f" labels {list(labels)} in another process, which is left out; declare it the same way in all",
+                )
+        return runs
+
+    def _gather_others(
+        self,
+        children: dict[LabelValues, C],
+        runs: dict[LabelValues, list[Found]],
+        admitted: Collection[LabelValues],
+    ) -> None:
+        """Make one label set of all that have none of their own."""
+        other = (OTHER,) * len(self.label_names)
+        for key in dict.fromkeys((*children, *runs)):
+            if key not in admitted and key != other:
+                guard.warn(
+                    f"too many {self.name}",
+                    f"all processes together have more than {self._limit} label sets of {self.name};"
+                    f" {dict(zip(self.label_names, key, strict=True))} and others count as {OTHER!r}."
+                    " Take label values from a small set, never from data",
+                )
+                gathered = runs.setdefault(other, [])
+                gathered.extend(runs.pop(key, []))
+                child = children.pop(key, None)
+                if child is not None:
+                    gathered.extend(child.runs())
 
     def _joined(self, own: C | None, runs: list[Found]) -> Value:
         raise NotImplementedError
@@ -406,11 +562,11 @@ class Counter(Instrument[CounterChild]):
 
     kind = "counter"
 
-    def inc(self, amount: float = 1.0, **labels: object) -> None:
+    def inc(self, /, amount: float = 1.0, **labels: object) -> None:
         """Add `amount`; one that is negative or no finite number is logged and not counted."""
         self._find(labels).inc(amount)
 
-    def get(self, **labels: object) -> float:
+    def get(self, /, **labels: object) -> float:
         """The number of one label set; 0 if there is none yet."""
         found = self.find(labels)
         return 0.0 if found is None else found.get()
@@ -434,23 +590,23 @@ class Gauge(Instrument[GaugeChild]):
         self.merge = merge
         super().__init__(*fields, **named)
 
-    def set(self, value: float, **labels: object) -> None:
+    def set(self, /, value: float, **labels: object) -> None:
         """Make it `value`."""
         self._find(labels).set(value)
 
-    def inc(self, amount: float = 1.0, **labels: object) -> None:
+    def inc(self, /, amount: float = 1.0, **labels: object) -> None:
         """Add `amount`."""
         self._find(labels).inc(amount)
 
-    def dec(self, amount: float = 1.0, **labels: object) -> None:
+    def dec(self, /, amount: float = 1.0, **labels: object) -> None:
         """Take `amount` away."""
         self._find(labels).dec(amount)
 
-    def set_to_current_time(self, **labels: object) -> None:
+    def set_to_current_time(self, /, **labels: object) -> None:
         """Make it the Unix time of now, in seconds."""
         self._find(labels).set_to_current_time()
 
-    def get(self, **labels: object) -> float:
+    def get(self, /, **labels: object) -> float:
         """The number of one label set; 0 if there is none yet."""
         found = self.find(labels)
         return 0.0 if found is None else found.get()
@@ -479,11 +635,11 @@ class Histogram(Instrument[HistogramChild]):
         self.buckets = buckets
         super().__init__(*fields, **named)
 
-    def observe(self, value: float, **labels: object) -> None:
+    def observe(self, /, value: float, **labels: object) -> None:
         """Count one observation; one that is no finite number is logged and not counted."""
         self._find(labels).observe(value)
 
-    def time(self, **labels: object) -> Timer:
+    def time(self, /, **labels: object) -> Timer:
         """A context manager that observes the seconds that its block takes."""
         return self._find(labels).time()
 
@@ -493,7 +649,7 @@ class Histogram(Instrument[HistogramChild]):
         for child in list(self._children.values()):
             child.rebind(buckets)
 
-    def get(self, **labels: object) -> Distribution:
+    def get(self, /, **labels: object) -> Distribution:
         """The observations of one label set; none if there is none yet."""
         found = self.find(labels)
         empty = [0] * (len(self.buckets) + 1)
@@ -524,17 +680,18 @@ class Summary(Instrument[SummaryChild]):
 
     def __init__(self, *fields: Any, quantiles: tuple[float, ...], **named: Any) -> None:
         self.quantiles = quantiles
+        self._windows: dict[LabelValues, Sketch] = {}
         super().__init__(*fields, **named)
 
-    def observe(self, value: float, **labels: object) -> None:
+    def observe(self, /, value: float, **labels: object) -> None:
         """Count one observation; one that is no finite number is not counted."""
         self._find(labels).observe(value)
 
-    def time(self, **labels: object) -> Timer:
+    def time(self, /, **labels: object) -> Timer:
         """A context manager that observes the seconds that its block takes."""
         return self._find(labels).time()
 
-    def get(self, **labels: object) -> Quantiles:
+    def get(self, /, **labels: object) -> Quantiles:
         """Count, sum and quantiles of one label set; NaN quantiles if there is none yet."""
         found = self.find(labels)
         if found is None:
@@ -549,10 +706,17 @@ class Summary(Instrument[SummaryChild]):
         return (*super().description(key), self.quantiles)
 
     def _joined(self, own: SummaryChild | None, runs: list[Found]) -> Quantiles:
-        # A label set that only others have gets a child too, which remembers when the quantiles' window began.
-        child = own or self.child(runs[0].description[5])
         rows = [(int(found.description[-1]), found.values) for found in runs]
-        return child.sketch.read(self.quantiles, more=rows)
+        # A label set that only others have needs a memory too, of when the quantiles' window began.
+        sketch = own.sketch if own else self._windows.setdefault(runs[0].description[5], Sketch())
+        return sketch.read(self.quantiles, more=rows)
+
+    def joined(self, found: Iterable[Found], others: Others) -> MetricFamily:
+        """The metric at this instant, with what other processes counted."""
+        family = super().joined(found, others)
+        for key in self._windows.keys() - set(family.keys):
+            del self._windows[key]
+        return family
 
 
 Declared = Counter | Gauge | Histogram | Summary
@@ -572,12 +736,16 @@ class MetricsCollector:
     """
 
     def __init__(self, *, limit: int = LIMIT, space: str = "") -> None:
-        if limit < 1:
-            raise ValueError(f"limit is {limit}, must be at least 1")
+        if not isinstance(limit, int) or limit < 1:
+            raise ValueError(f"limit is {limit!r}, must be a whole number, at least 1")
         self._limit = limit
         self._space = space
         self._instruments: dict[str, Declared] = {}
+        # What other processes declared and this one did not, such as the metrics of tasks.
+        self._adopted: dict[str, Declared] = {}
         self.dropped: Values = slots.private((), 1)
+        if _elsewhere is not None:
+            self._move_dropped()
         _collectors.add(self)
 
     def counter(
@@ -610,9 +778,7 @@ class MetricsCollector:
         unit: str = "",
     ) -> Histogram:
         """Observations in buckets; `buckets` are the upper bounds, ascending, without infinity."""
-        bounds = tuple(float(bound) for bound in buckets if bound != math.inf)
-        if not bounds or list(bounds) != sorted(set(bounds)) or not all(map(math.isfinite, bounds)):
-            raise ValueError(f"buckets of {name} are {list(buckets)}, must be finite numbers that ascend")
+        bounds = _bounds(name, buckets)
         return self._declare(Histogram, name, help_text, labels, unit, buckets=bounds)
 
     def summary(
@@ -625,9 +791,7 @@ class MetricsCollector:
         unit: str = "",
     ) -> Summary:
         """Observations with `quantiles`, each from 0 to 1."""
-        if any(not 0 <= q <= 1 for q in quantiles):
-            raise ValueError(f"quantiles of {name} are {list(quantiles)}, must be from 0 to 1")
-        ordered = tuple(sorted({float(q) for q in quantiles}))
+        ordered = tuple(sorted(set(_quantiles(name, quantiles))))
         return self._declare(Summary, name, help_text, labels, unit, quantiles=ordered)
 
     def get(self, name: str) -> Declared | None:
@@ -638,42 +802,63 @@ class MetricsCollector:
         """Every metric at this instant, in the order of declaration."""
         if _elsewhere is None:
             return [instrument.collect() for instrument in list(self._instruments.values())]
-        found: dict[str, dict[LabelValues, list[Found]]] = {}
-        for each in _elsewhere(self._space):
-            _, _, name, _, _, key, *_ = each.description
-            self._adopt(each.description)
-            found.setdefault(name, {}).setdefault(key, []).append(each)
+        found: dict[str, list[Found]] = {}
+        for each in _elsewhere.instruments(self._space):
+            found.setdefault(each.description[2], []).append(each)
+        declared = dict(self._instruments)
+        for name, runs in found.items():
+            if name not in declared:
+                declared[name] = self._adopt(runs)
         return [
-            instrument.joined(found.get(name, {}))
-            for name, instrument in list(self._instruments.items())
+            instrument.joined(found.get(name, ()), _elsewhere)
+            for name, instrument in declared.items()
         ]
 
-    def _adopt(self, description: slots.Description) -> None:
-        """Declare what another process declared and this one did not, such as the tasks of a worker."""
-        kind, _, name, help_text, labels, _, unit, *more = description
-        if name in self._instruments:
-            return
-        if kind == "counter":
-            self.counter(name, help_text, labels, unit=unit)
-        elif kind == "gauge":
-            self.gauge(name, help_text, labels, unit=unit, merge=more[0])
-        elif kind == "histogram":
-            self.histogram(name, help_text, labels, more[0], unit=unit)
-        elif kind == "summary":
-            self.summary(name, help_text, labels, more[0], unit=unit)
+    def _adopt(self, runs: list[Found]) -> Declared:
+        """A metric that only other processes declared. It is no declaration of this process, which may differ."""
+        kind, _, name, help_text, labels, _, unit, _, *more = runs[0].description
+        known = self._adopted.get(name)
+        if known is None or (known.kind, known.label_names) != (kind, labels):
+            sort, field = _SORTS[kind]
+            known = self._adopted[name] = sort(
+                name,
+                help_text,
+                labels,
+                unit=unit,
+                limit=self._limit,
+                dropped=self.dropped,
+                space=self._space,
+                is_own=False,
+                **({field: more[0]} if field else {}),
+            )
+        if isinstance(known, Histogram):
+            # All bounds of all processes, so that each observation is where its process has put it.
+            bounds = [run.description[8] for run in runs if run.description[0] == kind]
+            known.buckets = tuple(sorted({bound for each in bounds for bound in each}))
+        return known
 
     collect = collect_all
 
     def reset(self) -> None:
         """Set every metric to zero, in a forked child or between tests."""
-        self.dropped[0] = 0.0
+        slots.release(self.dropped)
+        self.dropped = slots.private((), 1)
+        self._move_dropped()
         for instrument in list(self._instruments.values()):
             instrument.reset()
 
     def move(self) -> None:
         """Keep the numbers in the storage that is used now."""
+        self._move_dropped()
         for instrument in list(self._instruments.values()):
             instrument.move()
+
+    def _move_dropped(self) -> None:
+        if _elsewhere is not None:
+            old, self.dropped = self.dropped, slots.allocate(("number", "dropped"), 1)
+            self.dropped[0] += old[0]
+        for instrument in list(self._instruments.values()):
+            instrument.dropped = self.dropped
 
     def _declare(
         self,
@@ -684,13 +869,13 @@ class MetricsCollector:
         unit: str,
         **more: Any,
     ) -> I:
-        _check(sort.kind, name, labels)
+        names = _checked(sort.kind, name, help_text, labels, unit)
         known = self._instruments.get(name)
         if known is None:
             made = sort(
                 name,
                 help_text,
-                labels,
+                names,
                 unit=unit,
                 limit=self._limit,
                 dropped=self.dropped,
@@ -699,12 +884,21 @@ class MetricsCollector:
             )
             known = self._instruments.setdefault(name, made)
         same = all(getattr(known, field, None) == value for field, value in more.items())
-        if not isinstance(known, sort) or known.label_names != tuple(labels) or not same:
+        if not isinstance(known, sort) or known.label_names != names or not same:
             raise ValueError(
                 f"{name} is declared already, as a {known.kind} with the labels {list(known.label_names)};"
                 " use another name, or declare it the same way"
             )
         return known
+
+
+# Of each kind, the class and the field that it has beside those of all.
+_SORTS: Final[dict[str, tuple[Any, str]]] = {
+    "counter": (Counter, ""),
+    "gauge": (Gauge, "merge"),
+    "histogram": (Histogram, "buckets"),
+    "summary": (Summary, "quantiles"),
+}
 
 
 def merged(merge: str, runs: list[list[float]]) -> list[float]:
@@ -717,17 +911,29 @@ def merged(merge: str, runs: list[list[float]]) -> list[float]:
 
 
 _collectors: WeakSet[MetricsCollector] = WeakSet()
-# Label sets that other processes of the program have, by space.
-_elsewhere: Callable[[str], Iterable[Found]] | None = None
+# Label sets that other processes of the program have.
+_elsewhere: Others | None = None
 
 
-def _check(kind: str, name: str, labels: Sequence[str]) -> None:
-    if isinstance(labels, str):
-        raise ValueError(f"labels of {name} are {labels!r}, must be a list of names")  # noqa: TRY004 - one error for all
+def _checked(
+    kind: str, name: str, help_text: str, labels: Iterable[str], unit: str
+) -> tuple[str, ...]:
+    """The names of the labels, if everything is what it must be."""
     if not _is_name(name, also=":"):
         raise ValueError(
             f"{name!r} is no name of a metric; use letters, digits and _, not a digit first"
         )
+    for field, value in (("help_text", help_text), ("unit", unit)):
+        if not isinstance(value, str):
+            raise ValueError(f"{field} of {name} is {value!r}, must be text")  # noqa: TRY004 - one error for all
+    names = _listed(labels)
+    if names is None:
+        raise ValueError(f"labels of {name} are {labels!r}, must be a list of names")
+    _check_labels(kind, name, names)
+    return names
+
+
+def _check_labels(kind: str, name: str, labels: tuple[str, ...]) -> None:
     for label in labels:
         if not _is_name(label) or label.startswith("__"):
             raise ValueError(
@@ -739,23 +945,76 @@ def _check(kind: str, name: str, labels: Sequence[str]) -> None:
         raise ValueError(f"labels of {name} are {list(labels)}, must differ from each other")
 
 
+def _bounds(name: str, buckets: Iterable[float]) -> tuple[float, ...]:
+    given = _listed(buckets)
+    bounds = _numbers(given)
+    if bounds and bounds[-1] == math.inf:
+        bounds.pop()  # every histogram has it
+    if not bounds or not all(map(math.isfinite, bounds)) or bounds != sorted(set(bounds)):
+        raise ValueError(
+            f"buckets of {name} are {_shown(given, buckets)}, must be finite numbers that ascend"
+        )
+    return tuple(bounds)
+
+
+def _quantiles(name: str, quantiles: Iterable[float]) -> list[float]:
+    given = _listed(quantiles)
+    found = _numbers(given)
+    if given is None or len(found) != len(given) or not all(0 <= q <= 1 for q in found):
+        raise ValueError(f"quantiles of {name} are {_shown(given, quantiles)}, must be from 0 to 1")
+    return found
+
+
+def _listed(given: Any) -> tuple[Any, ...] | None:
+    """What was given as a list; None for what is none, such as text, whose letters nobody means."""
+    if isinstance(given, str | bytes):
+        return None
+    try:
+        return tuple(given)
+    except TypeError:
+        return None
+
+
+def _numbers(given: tuple[Any, ...] | None) -> list[float]:
+    """Floats; none at all if one of them cannot be one."""
+    try:
+        return [float(number) for number in given or ()]
+    except (TypeError, ValueError, OverflowError):
+        return []
+
+
+def _shown(listed: tuple[Any, ...] | None, given: object) -> str:
+    return repr(given if listed is None else list(listed))
+
+
+def _number(value: Any) -> float:
+    """The number as a float: with others, sums would be of another type, as coarse as a float32 of numpy.
+
+    Raises:
+        Exception: it is no number; text is none, though `float` takes it.
+
+    """
+    return float(value + 0)
+
+
 def _is_name(name: object, *, also: str = "") -> bool:
     if not isinstance(name, str) or not name or name[0].isdigit():
         return False
     return all((c.isascii() and c.isalnum()) or c == "_" or c in also for c in name)
 
 
-def _reset() -> None:
+def reset() -> None:
+    """Forget the numbers, in a forked child."""
     for collector in list(_collectors):
         collector.reset()
 
 
-def share(others: Callable[[str], Iterable[Found]]) -> None:
-    """Move every label set to the storage that is used now, and read those of other processes from `others`."""
+def share(others: Others) -> None:
+    """Move every label set to the storage that is used now, and count in those of `others` from now on."""
     global _elsewhere  # noqa: PLW0603 - a process has one storage
     _elsewhere = others
     for collector in list(_collectors):
         collector.move()
 
 
-forks.on_fork(_reset)
+forks.on_fork(reset)

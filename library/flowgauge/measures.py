@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from flowgauge import clock
 from flowgauge.bins import GOOD, OUTCOMES, fold
 from flowgauge.cell import Snapshot
 
+if TYPE_CHECKING:
+    from flowgauge.bins import Bounds
+
 Measure = Callable[[Snapshot, float], float]
 
 
-def merged(snapshots: Sequence[Snapshot]) -> Snapshot:
-    """Several cells as one, where a family has fewer labels than they."""
+def merged(snapshots: Sequence[Snapshot], bounds: Bounds) -> Snapshot:
+    """Several cells as one, where a family has fewer labels than they, or several processes are one program.
+
+    Those that count in different bounds, because some processes have chosen no profile, are counted in `bounds`: each
+    by itself, so that the order in which they come makes no difference.
+    """
     if len(snapshots) == 1:
         return snapshots[0]
+    if all(s.bins.bounds == snapshots[0].bins.bounds for s in snapshots):
+        bounds = snapshots[0].bins.bounds
     errors: dict[str, int] = {}
     for snapshot in snapshots:
         for name, count in snapshot.errors.items():
@@ -26,7 +35,7 @@ def merged(snapshots: Sequence[Snapshot]) -> Snapshot:
         active=sum(s.active for s in snapshots),
         oldest=min((s.oldest for s in snapshots if s.oldest), default=0.0),
         retried=sum(s.retried for s in snapshots),
-        bins=fold([s.bins for s in snapshots], snapshots[0].bins.bounds),
+        bins=fold([s.bins for s in snapshots], bounds),
         errors=errors,
         last_success=max(s.last_success for s in snapshots),
         last_finish=max(s.last_finish for s in snapshots),

@@ -15,7 +15,6 @@ is there of an earlier start of the machine is deleted, because its clock was an
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 from _thread import RLock
@@ -42,6 +41,7 @@ _ATTEMPTS: Final = 20
 _CROWD: Final = 64
 # Seconds after which a file that was never finished is left over; making one takes milliseconds.
 _UNFINISHED: Final = 60.0
+_ALONE: Final = "What is new is counted for this process only"
 # Descriptions to keep, so that those that are the same in many files are read once.
 _DESCRIPTIONS: Final = 50_000
 
@@ -80,11 +80,11 @@ class Directory:
         try:
             return (self._own or self._make()).allocate(description, size)
         except slotfile.FullError as error:
-            self._complain(f"the file of this process is full: {error.strerror}. Use fewer label sets")
+            self._complain(f"{error.strerror}; use fewer label sets. {_ALONE}")
         except OSError as error:
-            self._complain(f"{error.strerror}")
+            self._complain(f"{error.strerror}. {_ALONE}")
         except Exception as error:
-            self._complain(f"{description[:3]} cannot be written down: {error}")
+            self._complain(f"{description[:3]} cannot be written down: {error}. {_ALONE}")
         return slots.private(description, size)
 
     def release(self, values: Values) -> None:
@@ -121,10 +121,8 @@ class Directory:
         if self._forking:
             self._complaints = [text]
             return
-        guard.warn(
-            f"multi-process mode in {self.folder}",
-            f"multi-process mode in {self.folder}: {text}. What is new is counted for this process only",
-        )
+        place = f"multi-process mode in {self.folder}"
+        guard.warn(place, f"{place}: {text}")
 
     def _tend(self) -> None:
         """See that others can read what this process counts."""
@@ -135,7 +133,7 @@ class Directory:
             self._own = Writer(self.folder)
             _move()  # what was counted in private memory
         elif not own.is_there():
-            # Somebody has emptied the directory. If it is gone altogether, the program has ended for the others.
+            # Somebody has emptied the directory. If it is gone altogether, it is not wanted any more.
             if os.path.isdir(self.folder):
                 self._own = Writer(self.folder)
                 _move()
@@ -150,20 +148,15 @@ class Directory:
     def refresh(self) -> None:
         """Read what the other processes have counted until now, and put the dead ones together. Never raises."""
         with self._reading:
-            try:
-                self._tend()
-            except OSError as error:
-                self._complain(f"{error.strerror}")
-            except Exception as error:
-                self._report(error)
-            try:
-                self._attempt()
-            except OSError as error:
-                self._complain(f"{error.strerror}")
-            except Exception as error:
-                self._report(error)
+            for act in (self._tend, self._attempt):
+                try:
+                    act()
+                except OSError as error:
+                    self._complain(f"{error.strerror}: {error.filename}")
+                except Exception as error:
+                    self._report(error)
 
-    def calls(self, scope: str) -> Iterator[tuple[cells.Key, Snapshot]]:
+    def calls(self, scope: cells.Scope) -> Iterator[tuple[cells.Key, Snapshot]]:
         """The calls that other processes counted, as of the last `refresh`."""
         for found in self._found:
             kind, *fields = found.description
@@ -174,7 +167,11 @@ class Directory:
     def instruments(self, space: str) -> Iterator[Found]:
         """The label sets of instruments of other processes, as of the last `refresh`."""
         for found in self._found:
-            if len(found.description) > 7 and found.description[1] == space and found.description[0] != "calls":
+            if (
+                len(found.description) > 7
+                and found.description[1] == space
+                and found.description[0] != "calls"
+            ):
                 yield found
 
     def number(self, name: str) -> float:
@@ -198,10 +195,13 @@ class Directory:
                             found = dead.admitted.setdefault(family, found)
                             self._save(dead)
                 except OSError as error:
-                    self._complain(f"{error.strerror}")
+                    self._complain(f"{error.strerror}: {error.filename}")
         return found
 
     def _attempt(self) -> None:
+        if not os.path.isdir(self.folder):
+            self._found = []
+            return
         for _ in range(_ATTEMPTS):
             try:
                 ended = self._read()
@@ -259,7 +259,9 @@ class Directory:
         except FileNotFoundError:
             raise
         except OSError as error:
-            self._skip(name, f"{error.strerror}; processes of one program must run as the same user")
+            self._skip(
+                name, f"{error.strerror}; processes of one program must run as the same user"
+            )
             return _NOTHING
         try:
             header = slotfile.header(fd)
@@ -319,7 +321,11 @@ class Directory:
             dead.buried &= present
             added = []
             for name in names:
-                if name in present and name not in dead.buried and not name.endswith(slotfile.UNBORN):
+                if (
+                    name in present
+                    and name not in dead.buried
+                    and not name.endswith(slotfile.UNBORN)
+                ):
                     with contextlib.suppress(FileNotFoundError):
                         part = self._part(name)
                         if part.is_over:
@@ -341,7 +347,9 @@ class Directory:
             return
         self._burying = True
         try:
-            fd = os.open(os.path.join(self.folder, _LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fd = os.open(
+                os.path.join(self.folder, _LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+            )
             try:
                 yield not slotfile.is_locked(fd)
             finally:
@@ -401,8 +409,10 @@ _sharing = RLock()
 _directory: Directory | None = None
 
 
-def share(folder: str) -> None:
+def share(folder: str) -> str:
     """Keep all numbers of this process in files of `folder` from now on, and count those of others in.
+
+    Returns the whole path, for children that start in another directory.
 
     Raises:
         OSError: the folder cannot be made or written to; the message names it and the remedy.
@@ -413,7 +423,7 @@ def share(folder: str) -> None:
     with _sharing:
         before = _directory
         if before is not None and before.folder == folder:
-            return
+            return folder
         try:
             _directory = Directory(folder)
         except OSError as error:
@@ -426,6 +436,7 @@ def share(folder: str) -> None:
         _move()
         if before is not None:
             before.leave()
+    return folder
 
 
 def refresh() -> None:

@@ -117,6 +117,7 @@ class Observability:
 
         """
         s = self.settings
+        slots.settle()
         try:
             server = Server(
                 s.host,
@@ -126,7 +127,7 @@ class Observability:
                 tls=s.tls,
                 auth=s.auth,
                 # Each of several processes answers for all of them, so they can share the port.
-                share=bool(os.environ.get(slots.MULTIPROCESS)) and s.port > 0,
+                share=slots.is_shared() and s.port > 0,
             )
         except OSError as error:
             raise EndpointError(_remedy(s.host, s.port, error)) from error
@@ -240,8 +241,7 @@ def setup_observability(
     if multiprocess_dir is not None:
         from flowgauge import multiprocess  # noqa: PLC0415 - few programs are several processes
 
-        multiprocess.share(os.fspath(multiprocess_dir))
-        os.environ[slots.MULTIPROCESS] = os.fspath(multiprocess_dir)
+        os.environ[slots.MULTIPROCESS] = multiprocess.share(os.fspath(multiprocess_dir))
     with _lock:
         return _set_up(chosen, strict=strict)
 

@@ -86,7 +86,7 @@ class Reader:
             for known, snapshots in self._grouped(cells[self.scope]).items():
                 labels = dict(zip(self._known, known, strict=True))
                 self._born(series, labels)
-                for event, value in self._numbers(measures.merged(snapshots), now):
+                for event, value in self._numbers(measures.merged(snapshots, self.wanted), now):
                     self._put(series, {**labels, **event}, value)
         elif self._early:
             # A counter exists before its first event, for each workflow if it has one, so that the first is an increase.
@@ -299,11 +299,18 @@ def _listed(family: Family) -> Iterator[Labels]:
 
 
 def combined(families: Iterable[MetricFamily]) -> list[MetricFamily]:
-    """The families with each name once: those that share one become one, the first value of a series counts."""
+    """The families with each name once: those that share one become one.
+
+    Where they have the same series, counters are added, and of others the first value counts.
+    """
     by_name: dict[str, list[MetricFamily]] = {}
     for family in families:
         by_name.setdefault(family.name, []).append(family)
     return [_joined(parts) if len(parts) > 1 else parts[0] for parts in by_name.values()]
+
+
+def _plus(a: Value, b: Value) -> Value:
+    return a + b if isinstance(a, float) and isinstance(b, float) else a
 
 
 def _joined(parts: list[MetricFamily]) -> MetricFamily:
@@ -312,5 +319,8 @@ def _joined(parts: list[MetricFamily]) -> MetricFamily:
     for part in parts:
         at = [part.labels.index(label) if label in part.labels else -1 for label in labels]
         for key, value in zip(part.keys, part.values, strict=True):
-            series.setdefault(tuple([key[i] if i >= 0 else "" for i in at]), value)
+            whole = tuple([key[i] if i >= 0 else "" for i in at])
+            known = series.setdefault(whole, value)
+            if known is not value and part.kind == "counter":
+                series[whole] = _plus(known, value)
     return parts[0]._replace(labels=labels, keys=[*series], values=[*series.values()])

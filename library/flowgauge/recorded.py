@@ -178,7 +178,7 @@ class RecordedSpan(TimedSpan):
     def events(self) -> list[Event]:
         """What happened meanwhile, in order."""
         notes = self._notes
-        return [self._event(*note) for note in notes[:]] if notes else []
+        return [self._event(*note) for note in notes] if notes else []
 
     @property
     def dropped_attributes(self) -> int:

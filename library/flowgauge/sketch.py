@@ -417,6 +417,10 @@ class Sketch:
             return total
         return window.since(total, monotonic() if now is None else now)
 
+    def rows(self) -> list[tuple[int, Values]]:
+        """The rows, each with its number."""
+        return list(self._rows.items())
+
     def move(self, allocate: Allocate) -> None:
         """Keep the numbers in rows of `allocate` from now on. No observation is lost; a reading meanwhile may miss some."""
         old, self._allocate, self._rows = self._rows, allocate, {}

@@ -240,7 +240,8 @@ class Reader:
         """
         data = _content(fd)
         view = memoryview(data)[: len(data) & ~7]
-        words, doubles = view.cast("Q"), view.cast("d")
+        words = view.cast("Q")
+        doubles: Any = view.cast("d")
         fault = self._look_for_more(data, words)
         runs = [
             (description, doubles[first:last].tolist())

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import os
 import sys
+from _thread import RLock
 
-from flowgauge import guard
+from flowgauge import forks, guard
 
 # `typing` alone costs more than all that this library loads in a program that only decorates functions.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
     from typing import Any, Final, Protocol
 
     class Values(Protocol):
@@ -25,11 +26,40 @@ if TYPE_CHECKING:
 
         def __getitem__(self, index: int, /) -> float: ...
         def __setitem__(self, index: int, value: float, /) -> None: ...
+        def __iter__(self) -> Iterator[float]: ...
         def __len__(self) -> int: ...
 
     # What a run counts, so that a reader in another process can tell; made of strings, numbers and tuples of them.
     Description = tuple[Any, ...]
-    Allocator = Callable[[Description, int], Values]
+
+    class Storage(Protocol):
+        """Gives runs of slots. Never raises."""
+
+        def allocate(self, description: Description, size: int, /) -> Values:
+            """A run of zeros."""
+
+        def release(self, values: Values, /) -> None:
+            """Give up a run."""
+
+        def forked(self) -> None:
+            """Begin anew in a forked child."""
+
+
+# Names the directory in which the processes of one program keep their numbers; empty for each by itself.
+MULTIPROCESS: Final = "FLOWGAUGE_MULTIPROCESS_DIR"
+
+
+class _Private:
+    """The memory of this process."""
+
+    def allocate(self, description: Description, size: int) -> Values:
+        return private(description, size)
+
+    def release(self, values: Values) -> None:
+        """The garbage collector does it."""
+
+    def forked(self) -> None:
+        """What was counted is forgotten by its owners."""
 
 
 def private(_description: Description, size: int) -> Values:
@@ -37,42 +67,75 @@ def private(_description: Description, size: int) -> Values:
     return [0.0] * size
 
 
-# Names the directory in which the processes of one program keep their numbers; empty for each by itself.
-MULTIPROCESS: Final = "FLOWGAUGE_MULTIPROCESS_DIR"
-
-
-def settle() -> None:
-    """Decide on the storage now: who only reads the numbers of other processes takes no run of its own."""
-    if _allocator is _first:
-        _first((), 0)
+def is_private(values: Values) -> bool:
+    """Whether no other process reads the run, so that numbers may be moved out of it."""
+    return isinstance(values, list)
 
 
 def allocate(description: Description, size: int) -> Values:
     """A run of `size` zeros, in whatever is used for storage now."""
-    return _allocator(description, size)
+    return (_storage or _settled()).allocate(description, size)
 
 
-def _first(description: Description, size: int) -> Values:
+def release(values: Values) -> None:
+    """Give up a run: other processes do not see it any more. It may be given to the same label set again."""
+    if _storage is not None:
+        _storage.release(values)
+
+
+def settle() -> None:
+    """Decide on the storage now: who only reads the numbers of other processes takes no run of its own."""
+    if _storage is None:
+        _settled()
+
+
+def is_shared() -> bool:
+    """Whether other processes read what this one counts."""
+    return _storage is not None and _storage is not _private
+
+
+def use(storage: Storage) -> None:
+    """Take runs from `storage` from now on. What has runs already must be moved by its owner."""
+    global _storage  # noqa: PLW0603 - a process has one storage
+    _storage = storage
+
+
+def _settled() -> Storage:
     """Decide on the storage when the first run is taken, which is before anything is set up."""
-    use(private)
-    if os.environ.get(MULTIPROCESS):
-        try:
-            from flowgauge import multiprocess  # noqa: PLC0415 - few programs are several processes
+    # Threads wait for the one that came first: a run that was taken meanwhile would never be moved.
+    with _settling:
+        folder = os.environ.get(MULTIPROCESS)
+        if _storage is None and folder:
+            try:
+                from flowgauge import multiprocess  # noqa: PLC0415 - few programs are several processes
 
-            multiprocess.share(os.environ[MULTIPROCESS])
-        except Exception as error:
-            guard.report(f"{MULTIPROCESS}={os.environ[MULTIPROCESS]}", error)
-    return allocate(description, size)
+                multiprocess.share(folder)
+            except OSError as error:
+                guard.warn(
+                    MULTIPROCESS,
+                    f"{MULTIPROCESS} is {folder!r}, and what this process counts is seen by no other: {error}",
+                )
+            except Exception as error:
+                guard.report(f"{MULTIPROCESS}={folder}", error)
+        if _storage is None:
+            use(_private)
+    return _storage or _private
 
 
-_allocator: Allocator = _first
+_private: Final = _Private()
+_storage: Storage | None = None
+_settling = RLock()
 
 
-def use(allocator: Allocator) -> None:
-    """Take runs from `allocator` from now on. What has runs already must be moved by its owner."""
-    global _allocator  # noqa: PLW0603 - a process has one storage
-    _allocator = allocator
+def _reset() -> None:
+    global _settling  # noqa: PLW0603 - a process has one storage
+    _settling = RLock()
+    if _storage is not None:
+        _storage.forked()
 
+
+# The first of all hooks that concern numbers, since who counts imports this module: they take runs in theirs.
+forks.on_fork(_reset)
 
 if not getattr(sys, "_is_gil_enabled", lambda: True)():
     guard.warn(

@@ -173,13 +173,9 @@ class Span:
         traceback: TracebackType | None,
     ) -> None:
         token, self._token = self._token, None
-        try:
-            if token is not None:
-                self.detach(token)
-            self.finish(error)
-        except RecursionError:
-            # The program has used up the stack, and its error goes on.
-            return
+        if token is not None:
+            self.detach(token)
+        self.finish(error)
 
     async def __aenter__(self) -> Self:
         return self.__enter__()

@@ -83,7 +83,7 @@ def _recorded() -> readings.Records:
             (dict(zip(family.labels, key, strict=True)), value)
             for key, value in zip(family.keys, family.values, strict=True)
         ]
-    dropped = cells.dropped() + records.dropped() + declared.dropped[0]
+    dropped = cells.dropped() + records.dropped() + declared.dropped[0] + _number("dropped")
     found["series.dropped"] = [({}, dropped)]
     found["library.info"] = [({"version": version()}, 1.0)]
     return found
@@ -94,3 +94,9 @@ def _refresh() -> None:
     shared = sys.modules.get("flowgauge.multiprocess")
     if shared is not None:
         shared.refresh()
+
+
+def _number(name: str) -> float:
+    """What other processes of the program counted under this name."""
+    shared = sys.modules.get("flowgauge.multiprocess")
+    return float(shared.number(name)) if shared is not None else 0.0

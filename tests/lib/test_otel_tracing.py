@@ -590,6 +590,38 @@ def test_faults_of_opentelemetry_reach_nobody_and_are_told(tracer, logged, monke
     ]
 
 
+def test_where_the_stack_is_used_up_the_error_is_still_the_functions(tracer, caplog):
+    error = ValueError()
+    ran = False
+
+    @traced(tracer)
+    def leaf():
+        nonlocal ran
+        ran = True
+        raise error
+
+    def dig(n):
+        return dig(n - 1) if n else leaf()
+
+    def depth_left():
+        frame, depth = sys._getframe(), 0
+        while frame := frame.f_back:
+            depth += 1
+        return sys.getrecursionlimit() - depth
+
+    endings = set()
+    for n in range(depth_left() - 60, depth_left() + 10):
+        ran = False
+        try:
+            dig(n)
+        except BaseException as caught:
+            endings.add((ran, type(caught)))
+
+    assert {kind for ran, kind in endings if ran} == {ValueError}
+    assert (False, RecursionError) in endings
+    caplog.clear()
+
+
 # -- set-up -----------------------------------------------------------------------------------------------------------
 
 

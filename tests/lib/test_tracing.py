@@ -694,7 +694,7 @@ def test_keys_and_names_are_kept_short_too(tracer):
     span.add_event("e" * 5000, {"k" * 5000: 1})
 
     assert len(span.name) == 1024
-    assert [len(key) for key in span.attributes] == [256]
+    assert [len(key) for key in span.attributes] == [len(key) for key in span._attributes] == [256]
     assert len(span.events[0].name) == 1024
     assert [len(key) for key in span.events[0].attributes] == [256]
 
@@ -1390,6 +1390,30 @@ def test_totals_are_exact_under_threads_while_others_read():
 
     assert len(finished) == 6
     assert len(tracer.get_spans()) + tracer.dropped == 6 * 3000 * 2
+
+
+def test_a_span_may_be_read_while_another_thread_describes_it():
+    tracer = SimpleTracer(attribute_limit=2000, event_limit=2000)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(20):
+            span = tracer.start_span("x", {"first": 1})
+
+            def describe(span=span):
+                for number in range(500):
+                    span.set_attribute(f"k{number}", number)
+                    span.add_event("e", {"number": number})
+
+            thread = threading.Thread(target=describe)
+            thread.start()
+            while thread.is_alive():
+                assert len(span.attributes) >= 1
+                assert len(span.events) >= 0
+            thread.join()
+            assert (len(span.attributes), len(span.events)) == (501, 500)
+    finally:
+        sys.setswitchinterval(interval)
 
 
 def test_a_span_that_two_threads_end_is_kept_once():

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from flowgauge.exporters.exporter import Exporter, ExportError
     from flowgauge.exporters.flusher import Flusher
     from flowgauge.exporters.otlp import OtlpExporter
+    from flowgauge.exporters.prometheus import PrometheusExporter
     from flowgauge.exporters.statsd import StatsDExporter
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Exporter",
     "Flusher",
     "OtlpExporter",
+    "PrometheusExporter",
     "StatsDExporter",
 ]
 
@@ -31,6 +33,7 @@ _HOMES = {
     "Exporter": "exporter",
     "Flusher": "flusher",
     "OtlpExporter": "otlp",
+    "PrometheusExporter": "prometheus",
     "StatsDExporter": "statsd",
 }
 
