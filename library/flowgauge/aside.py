@@ -23,8 +23,9 @@ async def run(work: Callable[[], R], *, uncancelled: bool) -> R:
     if asyncio is None or loop is None:  # another framework
         return work()
     done: Any = loop.create_future()
-    # Not the loop's own pool, in which the program's calls may have taken all places.
-    thread = threading.Thread(target=_resolve, args=(work, loop, done), daemon=True)
+    # Not the loop's own pool, in which the program's calls may have taken all places. No daemon: the loop may be
+    # stopped by another task's exit, and the process still waits for the work, which has to know when to end.
+    thread = threading.Thread(target=_resolve, args=(work, loop, done), name="flowgauge-aside")
     try:
         thread.start()
     except RuntimeError:  # no more threads

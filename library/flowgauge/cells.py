@@ -69,7 +69,7 @@ _cells: dict[Scope, dict[Key, Cell]] = {"run": {}, "step": {}}
 # Ends that could not be counted when they came, for want of stack or memory: (cell, call, now, outcome, error).
 # Without them a call would seem to be in progress for ever. Counted before the next scrape.
 late: list[tuple[Cell, Started, float, int, str]] = []
-_LATE: Final = 1000
+LATE: Final = 1000
 _bounds: dict[Scope, Bounds] = {"run": GRID, "step": GRID}
 _tracer: Tracer | None = None
 # Cells of other processes, where several of them are one program.
@@ -143,7 +143,7 @@ def _with_others(own: Cells, scope: Scope, others: Others) -> Cells:
 
 def remember(cell: Cell, started: Started, now: float, outcome: int, error: str) -> None:
     """Count an end before the next scrape."""
-    if len(late) < _LATE:
+    if len(late) < LATE:
         late.append((cell, started, now, outcome, error))
 
 

@@ -132,16 +132,15 @@ class Directory:
         if own is None:
             self._own = Writer(self.folder)
             _move()  # what was counted in private memory
-        elif not own.is_there():
-            # Somebody has emptied the directory. If it is gone altogether, it is not wanted any more.
-            if os.path.isdir(self.folder):
-                self._own = Writer(self.folder)
-                _move()
-        elif own.is_declared_dead():
+        elif own.is_declared_dead() or (own.is_there() and not own.hold()):
             # The numbers so far are those of a dead process, and this is a new one.
             self._own = Writer(self.folder)
             cells.reset()
             instruments.reset()
+        elif not own.is_there() and os.path.isdir(self.folder):
+            # Somebody has emptied the directory. If it is gone altogether, it is not wanted any more.
+            self._own = Writer(self.folder)
+            _move()
 
     # -- what others counted -------------------------------------------------------------------------------------------
 
@@ -258,10 +257,11 @@ class Directory:
             fd = os.open(os.path.join(self.folder, name), flags)
         except FileNotFoundError:
             raise
+        except PermissionError:
+            self._skip(name, "it is of another user; run all processes of a program as the same one")
+            return _NOTHING
         except OSError as error:
-            self._skip(
-                name, f"{error.strerror}; processes of one program must run as the same user"
-            )
+            self._skip(name, str(error.strerror))
             return _NOTHING
         try:
             header = slotfile.header(fd)

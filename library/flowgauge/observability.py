@@ -52,7 +52,7 @@ class Observability:
             self._exposition = Exposition(self._view.collect, foreign)
         self._view.bind()
         if chosen.exemplars:
-            from flowgauge.tracing import exemplar_labels  # noqa: PLC0415 - few programs trace
+            from flowgauge.spans import exemplar_labels  # noqa: PLC0415 - few programs trace
 
             cells.trace(exemplar_labels)
         self._server: Server | None = None

@@ -2,7 +2,8 @@
 
 The one place where a role becomes series. Whatever exposes or sends metrics takes its families from
 here and never looks at a cell. A role is read from the cells that decorated functions fill, if they
-measure it, and from what was recorded by hand; where both have a series, it is the sum.
+measure it, and from what was recorded by hand. Where both have a series, it is the sum; of moments it is
+the latest, and of ratios the worst.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ class Reader:
         self._known = tuple(label for label in family.labels if label in _KNOWN)
         self._outcomes = outcome_values(family)
         self._scale = float(1 / family.factor)
+        self._is_ratio = ROLES[family.role].unit == "ratio"
         self._listed = tuple(_listed(family))
         self._complete = family.labels.keys() <= {*self._known, *family.values}
         self._early = family.type == "counter" and family.labels.keys() <= {"workflow", *family.values}
@@ -125,6 +127,8 @@ class Reader:
         if isinstance(a, Quantiles) and isinstance(b, Quantiles):
             return Quantiles(a.count + b.count, a.sum + b.sum, a.quantiles or b.quantiles)
         if isinstance(a, float | int) and isinstance(b, float | int):
+            if self._is_ratio:
+                return min((x for x in (a, b) if x == x), default=a)  # noqa: PLR0124 - NaN, not known yet
             return max(a, b) if self._measure in _MAXIMA else a + b
         return b
 
@@ -142,7 +146,9 @@ class Reader:
             buckets = self.family.buckets
             empty = Exponential(SCHEMA, 0.0, 0, {}) if self._native else None
             return Distribution(buckets, [0] * (len(buckets) + 1), 0.0, {}, empty)
-        return Quantiles(0, 0.0, ()) if self.family.type == "summary" else 0.0
+        if self.family.type == "summary":
+            return Quantiles(0, 0.0, ())
+        return math.nan if self._is_ratio else 0.0
 
     def _numbers(self, snapshot: Snapshot, now: float) -> Iterator[tuple[Labels, Value]]:
         if self._measure == "duration":

@@ -222,12 +222,15 @@ class RecordedSpan(TimedSpan):
             if len(name) > SHORT:
                 name = details.text(name, self._store.limits.value)
             notes = self._notes
-            if notes is None:
-                self._notes = [(name, now, self._noted(attributes) if attributes else None)]
-            elif len(notes) < self._store.limits.events:
-                notes.append((name, now, self._noted(attributes) if attributes else None))
-            else:
+            if notes is not None and len(notes) >= self._store.limits.events:
                 self._lost_events = self.dropped_events + 1
+                return
+            note = (name, now, self._noted(attributes) if attributes else None)
+            # Looked at again without a call in between: another thread may have told the first event meanwhile.
+            if self._notes is None:
+                self._notes = [note]
+            else:
+                self._notes.append(note)
         except Exception as error:
             guard.report("add_event", error)
 

@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 Outcome = Literal["good", "failed", "cancelled"]
 
 _OUTCOMES: Final = {"good": GOOD, "failed": FAILED, "cancelled": CANCELLED}
+# What the library or Prometheus tells: a value that was recorded would be seen nowhere.
+_TOLD: Final = frozenset(
+    {"message.rate", "series.dropped", "library.info", "target.up", "process.cpu", "process.memory"}
+)
 # Seconds over which a rate of messages is told.
 WINDOW: Final = 10
 # Triggers of runs in progress that are remembered, of each workflow.
@@ -53,11 +57,12 @@ _collector = MetricsCollector(space="roles")
 _bounds: dict[str, Bounds] = {}
 # Triggers of runs that began, by workflow and kind: who tells of an end does not tell the trigger again.
 _begun: dict[tuple[str, str], deque[str]] = {}
+_SHARED: Final = (cells.OTHER, cells.OTHER)
 
 
 def count(role: str, amount: float = 1.0, **labels: object) -> None:
     """Add to a counter; `labels` are semantic, those that are left out are empty."""
-    if role == "message.published" and amount:
+    if role == "message.published":
         _guarded(lambda: _meter.mark(amount))
     child = _child(role, Counter, labels)
     if child is not None:
@@ -186,17 +191,20 @@ def _guarded(act: Callable[[], None]) -> None:
 
 
 def _run_started(workflow: str, trigger: str, kind: str) -> None:
-    cells.run_cell(workflow, trigger=trigger, kind=kind).begin()
-    begun = _begun.get((workflow, kind))
-    if begun is None and len(_begun) < cells.LIMIT:
-        begun = _begun.setdefault((workflow, kind), deque(maxlen=BEGUN_LIMIT))
-    if begun is not None:
-        begun.append(trigger)
+    cell = cells.run_cell(workflow, trigger=trigger, kind=kind)
+    key = (cells.text(workflow), cells.text(kind))
+    begun = _begun.get(key)
+    if begun is None:
+        if len(_begun) >= cells.LIMIT:
+            key = _SHARED  # as these workflows share a cell
+        begun = _begun.setdefault(key, deque(maxlen=BEGUN_LIMIT))
+    cell.begin()
+    begun.append(cells.text(trigger))
 
 
 def _trigger(workflow: str, kind: str) -> str:
     """The trigger of a run that began and has not ended, so that it ends where it was counted."""
-    begun = _begun.get((workflow, kind))
+    begun = _begun.get((cells.text(workflow), cells.text(kind))) or _begun.get(_SHARED)
     try:
         return begun.popleft() if begun else ""
     except IndexError:  # another thread was faster
@@ -204,16 +212,39 @@ def _trigger(workflow: str, kind: str) -> str:
 
 
 def _finished(cell: Cell, seconds: float, outcome: str, error: str, *, started: bool) -> None:
-    seconds = float(seconds)
-    if not 0 <= seconds < math.inf:
-        guard.warn("duration", f"a duration cannot be {seconds!r} seconds; counted as 0")
-        seconds = 0.0
-    if outcome not in _OUTCOMES:
-        guard.warn("outcome", f"outcome is {outcome!r}, must be one of {', '.join(_OUTCOMES)}")
-        outcome = "failed"
+    # Whatever is told of an end, it is one: a run that was not counted would be in progress for ever.
+    took, way, name = _seconds(seconds), _way(outcome), _text(error)
     if not started:
         cell.begin()
-    cell.count(seconds, perf_counter(), _OUTCOMES[outcome], cells.text(error))
+    cell.count(took, perf_counter(), way, name)
+
+
+def _seconds(value: float) -> float:
+    try:
+        seconds = float(value)
+    except Exception as error:
+        guard.report("record", error)
+        return 0.0
+    if not 0 <= seconds < math.inf:
+        guard.warn("duration", f"a duration cannot be {seconds} seconds; counted as 0")
+        return 0.0
+    return seconds
+
+
+def _way(outcome: str) -> int:
+    found = _OUTCOMES.get(outcome) if isinstance(outcome, str) else None
+    if found is None:
+        told = f"outcome is {_text(outcome)!r}, must be one of {', '.join(_OUTCOMES)}"
+        guard.warn("outcome", f"{told}; counted as failed")
+        return FAILED
+    return found
+
+
+def _text(value: object) -> str:
+    try:
+        return cells.text(value)
+    except Exception:
+        return cells.OTHER
 
 
 def _child(role: str, sort: type[Instrument[C]], labels: dict[str, object]) -> C | None:
@@ -231,7 +262,9 @@ def _child(role: str, sort: type[Instrument[C]], labels: dict[str, object]) -> C
             )
         return instrument.child(tuple([cells.text(labels.get(name, "")) for name in names]))
     except Exception as error:
-        guard.report(f"role {role}", error)
+        # A place for each role that exists only: what was reported is remembered.
+        is_known = isinstance(role, str) and role in ROLES
+        guard.report(f"role {role}" if is_known else "a role", error)
         return None
 
 
@@ -239,11 +272,13 @@ def _declared(role: str) -> Declared:
     """The instrument of a role, made at its first use.
 
     Raises:
-        KeyError: there is no such role.
+        KeyError: there is no such role, or it cannot be recorded.
 
     """
-    if role not in ROLES:
+    if not isinstance(role, str) or role not in ROLES:
         raise KeyError(f"there is no role {role!r}; docs/roles.md lists them")
+    if role in _TOLD:
+        raise KeyError(f"{role} is told by the library or by Prometheus, and cannot be recorded")
     meant = ROLES[role]
     if meant.instrument == "histogram":
         return _collector.histogram(_name(role), "", meant.labels, _bounds.get(role, _UNBOUND))
@@ -254,7 +289,7 @@ def _declared(role: str) -> Declared:
 
 
 def _name(role: str) -> str:
-    return role.replace(".", ":")
+    return role.replace(".", ":") if isinstance(role, str) else ""
 
 
 class _Meter:
@@ -266,22 +301,24 @@ class _Meter:
         self._first = math.inf
 
     def mark(self, amount: float) -> None:
+        if not (amount > 0 and amount - amount == 0):
+            return  # the counter says what is wrong with it
+        number = float(amount)
         second = int(perf_counter())
         i = second % (2 * WINDOW)
         self._first = min(self._first, second)
         if self._seconds[i] != second:
             self._seconds[i] = second
             self._counts[i] = 0.0
-        self._counts[i] += amount
+        self._counts[i] += number
 
     def rate(self, now: float) -> float:
         newest = int(now)
-        seconds = min(max(now - self._first, 1.0), float(WINDOW))
-        return sum(
-            count
-            for count, second in zip(list(self._counts), list(self._seconds), strict=True)
-            if newest - WINDOW < second <= newest
-        ) / seconds
+        oldest = max(newest - WINDOW + 1, self._first)
+        # The seconds first: a count that is set anew meanwhile must not be taken for one of the window.
+        seconds, counts = list(self._seconds), list(self._counts)
+        found = sum(n for n, second in zip(counts, seconds, strict=True) if oldest <= second <= newest)
+        return found / max(now - oldest, 1.0)
 
 
 _meter = _Meter()

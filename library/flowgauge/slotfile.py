@@ -134,17 +134,20 @@ class Writer:
 
         It happens when the lock was lost, as by who closes all descriptors to become a daemon.
         """
-        if not self._doubles[_DIED // 8]:
-            try:
-                found = os.fstat(self._fd)
-                if self._identity == (found.st_dev, found.st_ino):
-                    # Does nothing if we have it. If it cannot be had, another process is looking whether we live.
-                    with contextlib.suppress(BlockingIOError, PermissionError):
-                        fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    return bool(self._doubles[_DIED // 8])
-            except OSError:
-                pass
-        return True
+        return bool(self._doubles[_DIED // 8])
+
+    def hold(self) -> bool:
+        """Take the lock again, if it was lost and nobody has noticed; False where that cannot be done any more."""
+        try:
+            found = os.fstat(self._fd)
+            if self._identity != (found.st_dev, found.st_ino):
+                return False
+            # If it cannot be had, another process is looking whether we live.
+            with contextlib.suppress(BlockingIOError, PermissionError):
+                fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return not self.is_declared_dead()
 
     def is_there(self) -> bool:
         """Whether the file is still in its folder, where others can read it."""

@@ -40,6 +40,7 @@ _previous: Handler = None
 _kept = False
 _chained = False
 _busy = False
+_is_ending = False
 _unraisablehook: Callable[[sys.UnraisableHookArgs], object] = sys.unraisablehook
 # Functions that end a body: a signal in their own frames must not end them instead.
 _closing: set[CodeType] = set()
@@ -104,14 +105,19 @@ class Watch:
             _settle()
 
     def take_back(self, error: BaseException | None) -> SystemExit | None:
-        """What a task has to raise in place of the cancellation that ended its body for us: the program ends."""
+        """What a task has to raise in place of the cancellation that ended its body for us: the program ends.
+
+        Only the first of several tasks: the loop then waits for the others, and a second exit would end that.
+        """
+        global _is_ending  # noqa: PLW0603 - a process has one handler
         asyncio = sys.modules.get("asyncio")
-        if asyncio is None or self.task is None or not self.unwound:
+        if asyncio is None or self.task is None or not self.unwound or _is_ending:
             return None
         if not isinstance(error, asyncio.CancelledError):
             return None
+        _is_ending = True
         self.task.uncancel()
-        return SystemExit(EXIT_STATUS)
+        return Terminated(EXIT_STATUS)
 
     @property
     def blocks(self) -> bool:
@@ -203,12 +209,12 @@ def _settle() -> None:
 
 
 def _install() -> bool:
-    global _previous  # noqa: PLW0603 - a process has one handler
+    global _previous, _is_ending
     previous = signal.getsignal(signal.SIGTERM)
     # None was set by C code, and could not be put back.
     if previous is None or previous == signal.SIG_IGN:
         return False
-    _previous = previous
+    _previous, _is_ending = previous, False
     try:
         signal.signal(signal.SIGTERM, _on_signal)
     except ValueError:  # a sub-interpreter

@@ -9,9 +9,10 @@ from __future__ import annotations
 from bisect import bisect_left
 from time import perf_counter
 
-from flowgauge import cells, probes
+from flowgauge import probes
 from flowgauge.bins import FAILED
 from flowgauge.cell import COUNTS, LAST, STARTED, SUMS
+from flowgauge.cells import LATE, late
 from flowgauge.probes import RunProbe, StepProbe, finish
 
 TYPE_CHECKING = False
@@ -97,7 +98,9 @@ def _plain_run(function: Function, probe: RunProbe) -> Function:
             try:
                 finish(cell, (values, slot, begun), error)
             except RecursionError:
-                cells.remember(cell, (values, slot, begun), perf_counter(), FAILED, "RecursionError")
+                # Where the stack is full, nothing that is called here may go deeper than the function did.
+                if len(late) < LATE:
+                    late.append((cell, (values, slot, begun), perf_counter(), FAILED, type(error).__name__))
             raise
         now = perf_counter()
         leave(token)
@@ -133,7 +136,9 @@ def _plain_step(function: Function, probe: StepProbe) -> Function:
             try:
                 finish(cell, (values, slot, begun), error)
             except RecursionError:
-                cells.remember(cell, (values, slot, begun), perf_counter(), FAILED, "RecursionError")
+                # Where the stack is full, nothing that is called here may go deeper than the function did.
+                if len(late) < LATE:
+                    late.append((cell, (values, slot, begun), perf_counter(), FAILED, type(error).__name__))
             raise
         now = perf_counter()
         elapsed = now - begun
@@ -170,7 +175,9 @@ def _coroutine_run(function: Function, probe: RunProbe) -> Function:
             try:
                 finish(cell, (values, slot, begun), error)
             except RecursionError:
-                cells.remember(cell, (values, slot, begun), perf_counter(), FAILED, "RecursionError")
+                # Where the stack is full, nothing that is called here may go deeper than the function did.
+                if len(late) < LATE:
+                    late.append((cell, (values, slot, begun), perf_counter(), FAILED, type(error).__name__))
             raise
         now = perf_counter()
         leave(token)
@@ -206,7 +213,9 @@ def _coroutine_step(function: Function, probe: StepProbe) -> Function:
             try:
                 finish(cell, (values, slot, begun), error)
             except RecursionError:
-                cells.remember(cell, (values, slot, begun), perf_counter(), FAILED, "RecursionError")
+                # Where the stack is full, nothing that is called here may go deeper than the function did.
+                if len(late) < LATE:
+                    late.append((cell, (values, slot, begun), perf_counter(), FAILED, type(error).__name__))
             raise
         now = perf_counter()
         elapsed = now - begun

@@ -17,6 +17,7 @@ import stat
 import struct
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -28,7 +29,7 @@ from pathlib import Path
 import pytest
 
 import flowgauge
-from flowgauge import cells, clock, dead, multiprocess, records, slotfile, slots
+from flowgauge import cells, declared, guard, multiprocess, records, slotfile, slots, view
 from flowgauge.metrics import Distribution, Quantiles
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -478,7 +479,7 @@ def test_counters_never_go_down_and_nothing_is_lost_or_doubled_while_processes_d
     assert good + failed == begun
     assert failed <= started
     assert size < 100
-    assert len(left) == 1
+    assert len([name for name in left if name.endswith(".slots")]) == 1
 
 
 @pytest.mark.parametrize("moment", ["before the move", "after the move", "between two removals"])
@@ -520,3 +521,1011 @@ def test_nothing_is_lost_or_doubled_when_the_process_dies_that_puts_the_dead_tog
     # The undertaker's own file, ours, and those of the three that were not removed yet.
     assert left == {"before the move": 5, "after the move": 5, "between two removals": 4}[moment]
     assert after == 1
+
+
+def test_bounds_that_change_while_others_read_or_the_process_dies_make_no_count_double(folder):
+    """A set-up counts in other buckets from then on. What was counted is never moved before the eyes of others."""
+
+    def worker(parent):
+        for _ in range(50):
+            records.run_finished("w", 0.3, started=False)
+            records.observe("restore.duration", 0.3, workflow="w")
+        parent.say()
+        while True:
+            for profile in ("workflow", "contd", "orchestrix"):
+                flowgauge.setup_observability(serve=False, profile=profile).close()
+
+    def body():
+        handle = together(folder)
+        seen = set()
+        rng = random.Random(3)
+        for number in range(1, 16):
+            one = Process(worker)
+            one.hear()
+            end = time.monotonic() + rng.random() * 0.2
+            while time.monotonic() < end:
+                seen.add((number, runs(handle, "w"), handle.value("workflow_run_duration_seconds", workflow="w")))
+            one.kill()
+            seen.add((number, runs(handle, "w"), handle.value("workflow_run_duration_seconds", workflow="w")))
+            role = next(f for r, f in records.families() if r == "restore.duration")
+            seen.add((number, role.values[0].count, role.values[0].count))
+        return sorted(seen)
+
+    assert program(body) == [[n, 50 * n, 50 * n] for n in range(1, 16)]
+
+
+def test_a_process_that_has_lost_its_lock_goes_on_as_a_new_one(folder):
+    """As who closes all descriptors to become a daemon."""
+
+    def daemon(parent):
+        handle = together(folder)
+        run("w", 5)
+        block = flowgauge.run("w")
+        block.__enter__()
+        for fd in range(3, 256):
+            if fd not in (parent._from_child, parent._to_child):
+                with contextlib.suppress(OSError):
+                    os.close(fd)
+        parent.say()
+        parent.hear()
+        own_view = [runs(handle, "w"), runs(handle, "w", "failed")]
+        run("w", 3)
+        block.__exit__(None, None, None)
+        parent.say()
+        parent.hear()
+        return own_view
+
+    def body():
+        handle = together(folder)
+        one = Process(daemon)
+        one.hear()
+        found = [[runs(handle, "w"), runs(handle, "w", "failed")] for _ in range(2)]
+        one.say()
+        one.hear()
+        found.append([runs(handle, "w"), runs(handle, "w", "failed")])
+        one.say()
+        found.append(one.result())
+        found.append([runs(handle, "w"), runs(handle, "w", "failed")])
+        return found
+
+    assert program(body) == [[5, 1], [5, 1], [8, 1], [5, 1], [8, 1]]
+
+
+def test_scrapes_cost_what_the_living_cost(folder):
+    def worker(_, number):
+        run("w")
+        flowgauge.counter("c_total", labels=["i"]).inc(i=str(number % 10))
+
+    def body():
+        handle = together(folder)
+        found = []
+        for number in range(200):
+            Process(worker, number).wait()
+        found.append(len(files(folder)) <= multiprocess._CROWD + 2)  # nobody has scraped until now
+        found.append(runs(handle, "w"))
+        size = len(json.loads(Path(folder, "dead.json").read_text())["found"])
+        for number in range(100):
+            Process(worker, number).wait()
+        found += [runs(handle, "w"), sorted(name.partition(".")[2] for name in os.listdir(folder))]
+        return [*found, len(json.loads(Path(folder, "dead.json").read_text())["found"]) == size]
+
+    assert program(body) == [True, 200, 300, ["", "json", "slots"], True]
+
+
+# -- kinds of numbers --------------------------------------------------------------------------------------------------
+
+
+def test_gauges_of_several_processes_become_one(folder):
+    def worker(parent, value, last):
+        for merge in ("sum", "max", "min", "latest"):
+            flowgauge.gauge(f"g_{merge}", merge=merge).set(value)
+        flowgauge.gauge("temperature", labels=["room"], merge="max").set(-value, room="a")
+        if last:
+            flowgauge.gauge("g_latest", merge="latest").inc(1)
+        parent.say()
+        parent.hear()
+
+    def body():
+        handle = together(folder)
+        flowgauge.gauge("temperature", labels=["room"], merge="max").labels("a")  # exists, and was never set
+        names = ("g_sum", "g_max", "g_min", "g_latest")
+
+        def numbers():
+            return [*(handle.value(name) for name in names), handle.value("temperature", room="a")]
+
+        first = Process(worker, 10.0, False)
+        first.hear()
+        second = Process(worker, 3.0, True)
+        second.hear()
+        found = [numbers()]
+        second.kill()
+        found += [numbers(), numbers()]
+        first.kill()
+        return [*found, numbers(), numbers()]
+
+    assert program(body) == [
+        [13, 10, 3, 4, -3],
+        [10, 10, 3, 4, -3],
+        [10, 10, 3, 4, -3],
+        [None, 10, 3, 4, -3],
+        [None, 10, 3, 4, -3],
+    ]
+
+
+def test_timestamps_of_other_processes_are_right_since_all_have_one_clock(folder):
+    def worker(_):
+        run("w")
+        return time.time()
+
+    def body():
+        handle = together(folder)
+        moment = Process(worker).result()
+        return moment, [handle.value("workflow_last_success_timestamp_seconds", workflow="w") for _ in range(2)]
+
+    moment, found = program(body)
+    assert found == pytest.approx([moment, moment], abs=0.5)
+
+    code = "import time; print(repr(time.perf_counter()))"
+    before = time.perf_counter()
+    theirs = float(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
+    assert before < theirs < time.perf_counter()
+
+
+def test_quantiles_are_those_of_the_observations_of_all_processes(folder):
+    def worker(parent, values):
+        summary = flowgauge.summary("s", labels=["of"])
+        for value in values:
+            summary.observe(value, of="a")
+        parent.say()
+        parent.hear()
+
+    def body():
+        handle = together(folder)
+
+        def numbers():
+            family = next(f for f in handle.collect() if f.name == "s")
+            return family.values[0].count, family.values[0].sum, dict(family.values[0].quantiles)
+
+        low, high = Process(worker, range(1, 51)), Process(worker, range(51, 101))
+        low.hear()
+        high.hear()
+        found = [numbers()]
+        flowgauge.summary("s", labels=["of"])
+        found.append(numbers())
+        low.kill()
+        found.append(numbers())
+        high.kill()
+        return [*found, numbers()]
+
+    for count, total, quantiles in program(body):
+        assert (count, total) == (100, 5050)
+        assert quantiles["0.5"] == pytest.approx(50, rel=0.02)
+        assert quantiles["0.99"] == pytest.approx(99, rel=0.02)
+
+
+SECONDS = [0.0004, 0.02, 0.3, 0.31, 1.0, 7.0, 70.0, 5000.0, 1e6]
+
+
+@pytest.mark.parametrize("first", ["with a set-up", "without"])
+def test_durations_lie_in_the_same_buckets_whether_their_process_was_set_up_or_not(folder, first):
+    """A worker of a pool counts in a fine grid, a process that was set up in the buckets of the profile."""
+
+    def count():
+        for seconds in SECONDS:
+            records.run_finished("w", seconds, started=False)
+            records.observe("restore.duration", seconds, workflow="w")
+
+    def worker(parent, is_set_up):
+        if is_set_up:
+            flowgauge.setup_observability(serve=False, profile="contd")
+        count()
+        parent.say()
+        parent.hear()
+
+    def buckets():
+        handle = together(folder, profile="contd")
+        return {
+            family.name: [list(itertools.accumulate(family.values[0].counts)), family.values[0].sum]
+            for family in handle.collect()
+            if family.kind == "histogram" and family.values
+        }
+
+    def body():
+        os.environ[slots.MULTIPROCESS] = folder
+        order = [True, False] if first == "with a set-up" else [False, True]
+        workers = [Process(worker, is_set_up) for is_set_up in order]
+        for one in workers:
+            one.hear()
+        living = buckets()
+        for one in workers:
+            one.kill()
+        found = [living, buckets()]
+        count()
+        return [*found, buckets()]
+
+    def alone():
+        count()
+        handle = flowgauge.setup_observability(serve=False, profile="contd")
+        return {
+            family.name: [list(itertools.accumulate(family.values[0].counts)), family.values[0].sum]
+            for family in handle.collect()
+            if family.kind == "histogram" and family.values
+        }
+
+    one = program(alone)
+    assert len(one) >= 2
+    living, ended, more = program(body)
+    for name, (counts, total) in one.items():
+        assert living[name] == [[2 * c for c in counts], pytest.approx(2 * total)]
+        assert ended[name] == living[name]
+        assert more[name] == [[3 * c for c in counts], pytest.approx(3 * total)]
+
+
+def test_histograms_that_processes_declare_with_different_buckets_are_shown_with_all_of_them(folder):
+    def worker(_, buckets):
+        h = flowgauge.histogram("h", buckets=buckets)
+        h.observe(0.5)
+        h.observe(3)
+
+    def body():
+        handle = together(folder)
+        for buckets in ([1, 4], [2, 4]):
+            Process(worker, buckets).result()
+        family = next(f for f in handle.collect() if f.name == "h")
+        found = [family.values[0].bounds, family.values[0].counts]
+        # What other processes have declared does not bind this one.
+        flowgauge.histogram("h", buckets=[1, 2, 8]).observe(5)
+        family = next(f for f in handle.collect() if f.name == "h")
+        return [*found, family.values[0].bounds, family.values[0].counts]
+
+    assert program(body) == [[1, 2, 4], [1, 1, 2, 0], [1, 2, 8], [1, 1, 3, 0]]
+
+
+def test_a_metric_that_another_process_declares_as_something_else_is_left_out_of_it(folder):
+    def worker(parent):
+        flowgauge.gauge("a").set(5)
+        flowgauge.counter("b", labels=["x"]).inc(x="1")
+        flowgauge.counter("c").inc(2)
+        parent.say()
+        parent.hear()
+
+    def body():
+        handle = together(folder)
+        one = Process(worker)
+        one.hear()
+        flowgauge.counter("a").inc()
+        flowgauge.counter("b", labels=["y"]).inc(y="1")
+        flowgauge.counter("c").inc(1)
+        with warnings() as lines:
+            found = [handle.value("a"), handle.value("b", y="1"), handle.value("c")]
+        one.kill()
+        return found, [line for line in lines if "declare it the same way" in line]
+
+    found, lines = program(body)
+    assert found == [1, 1, 3]
+    assert len(lines) == 2
+
+
+def test_a_label_set_that_was_removed_is_gone_for_others_too_and_leaves_no_trace_in_the_file(folder):
+    def worker(parent):
+        gauge = flowgauge.gauge("g", labels=["job"])
+        histogram = flowgauge.histogram("h", labels=["job"])
+        summary = flowgauge.summary("s", labels=["job"])
+        for _ in range(3000):
+            gauge.set(1, job="a")
+            histogram.observe(1, job="a")
+            summary.observe(1, job="a")
+            for metric in (gauge, histogram, summary):
+                metric.remove(job="a")
+        gauge.set(7, job="b")
+        parent.say()
+        parent.hear()
+        gauge.inc(2, job="a")
+        histogram.observe(1, job="a")
+        parent.say()
+        parent.hear()
+
+    def body():
+        handle = together(folder)
+        one = Process(worker)
+        one.hear()
+
+        def numbers():
+            return [handle.value("g", job="a"), handle.value("h", job="a"), handle.value("s", job="a"), handle.value("g", job="b")]
+
+        found = [numbers()]
+        one.say()
+        one.hear()
+        found.append(numbers())
+        name = next(name for name in files(folder) if name.startswith(f"{one.pid}-"))
+        size = os.stat(os.path.join(folder, name)).st_size
+        one.kill()
+        return found, size
+
+    found, size = program(body)
+    assert found == [[None, None, None, 7], [2, 1, None, 7]]
+    assert size <= 32 << 10
+
+
+def test_errors_of_many_types_keep_their_sum_over_processes(folder):
+    def worker(_, number):
+        for i in range(30):
+            kind = type(f"Error{i + 10 * number}", (Exception,), {})
+            with contextlib.suppress(kind), flowgauge.run("w"):
+                raise kind
+
+    def body():
+        handle = together(folder)
+        for number in range(4):
+            Process(worker, number).result()
+        family = next(f for f in handle.collect() if f.name == "workflow_run_errors_total")
+        return runs(handle, "w", "failed"), sum(family.values), len(family.values)
+
+    failed, total, types = program(body)
+    assert failed == total == 120
+    assert types <= 33
+
+
+def test_what_was_dropped_is_the_sum_of_all_processes(folder):
+    def worker(_):
+        for i in range(cells.LIMIT + 5):
+            run(f"w{i}")
+
+    def body():
+        handle = together(folder)
+        for _ in range(2):
+            Process(worker).result()
+        return [view._recorded()["series.dropped"][0][1] for _ in range(2) if handle.collect()]
+
+    assert program(body) == [10, 10]
+
+
+# -- who reads ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_process_that_counts_nothing_may_be_the_one_that_is_scraped(folder):
+    def worker(_):
+        run("w", 4)
+        flowgauge.counter("c_total").inc(2)
+
+    def body():
+        os.environ[slots.MULTIPROCESS] = folder
+        workers = [Process(worker) for _ in range(3)]
+        for one in workers:
+            one.result()
+
+    program(body)
+    code = """
+import flowgauge
+print([line for line in flowgauge.setup_observability(serve=False).render().body.decode().splitlines()
+       if line.startswith(("c_total", 'workflow_runs_total{status="success"'))])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, slots.MULTIPROCESS: folder},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == """['workflow_runs_total{status="success",workflow="w"} 12.0', 'c_total 6.0']\n"""
+    assert done.stderr == ""
+
+
+def test_scrapers_at_the_same_time_in_threads_and_in_a_forked_child_all_see_the_same(folder):
+    def worker(_):
+        run("w", 10)
+
+    def scraper(_):
+        handle = flowgauge.setup_observability(serve=False)
+        return sorted({runs(handle, "w") for _ in range(30)})
+
+    def body():
+        handle = together(folder)
+        run("w")
+        for _ in range(40):
+            Process(worker).wait()
+        others = [Process(scraper) for _ in range(3)]
+        seen = []
+        threads = [threading.Thread(target=lambda: seen.append(runs(handle, "w"))) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return [sorted(set(seen)), *(one.result() for one in others)]
+
+    assert program(body) == [[401]] * 4
+
+
+def test_numbers_from_before_the_set_up_move_to_the_directory_exactly_once(folder):
+    def scraper(_):
+        return list(counted(together(folder)).items())
+
+    def body():
+        run("w", 3)
+        with contextlib.suppress(KeyError), flowgauge.run("w"):
+            raise KeyError
+        open_run = flowgauge.run("w")
+        open_run.__enter__()
+        flowgauge.counter("c_total", labels=["a"]).inc(5, a="x")
+        flowgauge.histogram("h").observe(0.2)
+        summary = flowgauge.summary("s")
+        summary.observe(3)
+        records.observe("restore.duration", 2.0, workflow="w")
+        alone = counted(flowgauge.setup_observability(serve=False))
+        flowgauge.setup_observability(serve=False).close()
+        found = []
+        for _ in range(2):
+            with together(folder) as handle:
+                found += [counted(handle), dict(map(_pair, Process(scraper).result()))]
+        with together(folder + "-2") as handle:
+            found.append(counted(handle))
+        open_run.__exit__(None, None, None)
+        with together(folder) as handle:
+            found.append([own("w").started, own("w").active, handle.value("workflow_active_runs", workflow="w")])
+        return [each == alone for each in found[:-1]], found[-1]
+
+    assert program(body) == [[True] * 5, [5, 0, 0]]
+
+
+def _pair(item):
+    return tuple(item[0]), item[1]
+
+
+def test_threads_that_count_while_the_directory_is_chosen_lose_nothing(folder):
+    def body():
+        running, done = True, [0] * 3
+
+        def load(i):
+            while running:
+                run(f"w{done[i] % 20}")
+                done[i] += 1
+
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-5)
+        threads = [threading.Thread(target=load, args=(i,)) for i in range(3)]
+        for thread in threads:
+            thread.start()
+        for number in range(10):
+            time.sleep(0.01)
+            together(f"{folder}-{number}").close()
+        running = False
+        for thread in threads:
+            thread.join()
+        sys.setswitchinterval(interval)
+        handle = together(folder)
+        return sum(v for k, v in counted(handle).items() if k[0] == "workflow_runs_started_total") - sum(done)
+
+    assert program(body) == 0
+
+
+def test_one_port_is_served_by_several_processes_and_each_answers_for_all(folder, read):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+
+    def worker(parent):
+        handle = flowgauge.setup_observability(
+            multiprocess_dir=folder, host="127.0.0.1", port=port, strict=True
+        )
+        run("w")
+        answered = flowgauge.counter("answered_total", labels=["pid"])
+        render = handle._exposition.render
+        handle._exposition.render = lambda accept: (answered.inc(pid=os.getpid()), render(accept))[1]
+        parent.say()
+        parent.hear()
+
+    def scrape():
+        # A client that keeps its connection stays with one process; each of these is new.
+        return read(f"http://127.0.0.1:{port}/metrics")
+
+    workers = [Process(worker) for _ in range(3)]
+    try:
+        for one in workers:
+            one.hear()
+        pages = [scrape() for _ in range(40)]
+        total = {page.value("workflow_runs_total", workflow="w", status="success") for page in pages}
+        assert total == {3}
+        assert len(pages[-1].labels("answered_total")) == 3
+        while len(workers) > 1:
+            workers.pop().kill()
+            pages = [scrape() for _ in range(10)]
+            total = {p.value("workflow_runs_total", workflow="w", status="success") for p in pages}
+            assert total == {3}
+    finally:
+        for one in workers:
+            one.kill()
+
+
+@pytest.mark.parametrize("directory", ["", "/proc/no/such/directory"])
+def test_a_port_is_shared_only_where_processes_are_one_program(directory):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+
+    def body():
+        os.environ[slots.MULTIPROCESS] = directory
+        arguments = {"host": "127.0.0.1", "port": port, "strict": True}
+        first = flowgauge.setup_observability(**arguments)
+
+        def second(_):
+            try:
+                flowgauge.setup_observability(**arguments)
+            except flowgauge.EndpointError as error:
+                return str(error)
+            return "served"
+
+        with first:
+            return Process(second).result()
+
+    assert "FLOWGAUGE_PORT" in program(body)
+
+
+# -- files and disks ---------------------------------------------------------------------------------------------------
+
+
+def test_files_are_for_their_user_only_and_small(folder):
+    def body():
+        together(folder)
+        run("w")
+        path = os.path.join(folder, files(folder)[0])
+        found = os.stat(path)
+        return stat.S_IMODE(found.st_mode), found.st_size, found.st_blocks * 512
+
+    mode, size, on_disk = program(body)
+    assert mode == 0o600
+    assert size <= 32 << 10
+    assert on_disk <= 36 << 10
+
+
+def test_a_file_that_was_never_finished_is_removed_when_it_is_old(folder):
+    def half(name, age):
+        path = Path(folder, f"{name}.slots.new")
+        path.write_bytes(b"half")
+        os.utime(path, (time.time() - age, time.time() - age))
+
+    def body():
+        handle = together(folder)
+        half(f"77-{1:016x}", 3600)
+        half(f"78-{2:016x}", 1)
+        half("notes", 3600)
+        handle.collect()
+        return [name for name in files(folder) if name.endswith("new")]
+
+    assert program(body) == [f"78-{2:016x}.slots.new", "notes.slots.new"]
+
+
+def test_what_is_not_ours_is_left_alone_and_what_is_damaged_is_told_once(folder):
+    def worker(_):
+        run("w", 3)
+        flowgauge.counter("c_total", labels=["a"]).inc(a="x")
+
+    def live(parent):
+        worker(parent)
+        parent.say()
+        parent.hear()
+
+    def name(number):
+        return os.path.join(folder, f"1-{number:016x}.slots")
+
+    def body():
+        together(folder)
+        one = Process(live)
+        one.hear()
+        source = next(n for n in files(folder) if n.startswith(f"{one.pid}-"))
+        good = Path(folder, source).read_bytes()
+        end = good.rindex(b"c_total")  # in the last record
+        one.kill()
+        handle = together(folder)
+        before = [runs(handle, "w"), handle.value("c_total", a="x")]
+
+        foreign = ["notes.slots", "1-2.slots", "dead.json.old", "1-00000000000000ff.slots.bak"]
+        for each in foreign:
+            Path(folder, each).write_bytes(good)
+        os.mkdir(name(1))
+        os.mkfifo(name(2))
+        os.symlink(os.path.join(folder, "notes.slots"), name(3))
+        Path(name(4)).write_bytes(b"")
+        Path(name(5)).write_bytes(b"flowgauge-slots9" + good[16:])
+        Path(name(6)).write_bytes(os.urandom(4000))
+        kept = {*foreign, *(os.path.basename(name(i)) for i in range(1, 7))}
+        # Dead, ours, and damaged: what is whole of it counts.
+        damaged = {7: good[: end - 30], 8: good[:end] + b"\xff\xfe" + good[end + 2 :], 9: good[:60]}
+        at = 64
+        while struct.unpack_from("<Q", good, at)[0]:
+            last, at = at, at + struct.unpack_from("<Q", good, at)[0]
+        damaged[10] = good[:last] + struct.pack("<Q", 1 << 40) + good[last + 8 :]
+        damaged[11] = good[: last + 12] + struct.pack("<I", 1 << 20) + good[last + 16 :]
+        for number, content in damaged.items():
+            Path(name(number)).write_bytes(content)
+        with warnings() as lines:
+            found = [[runs(handle, "w"), handle.value("c_total", a="x")] for _ in range(3)]
+        left = {n for n in os.listdir(folder) if n in kept}
+        gone = [i for i in damaged if os.path.exists(name(i))]
+        return before, found, len(lines), sorted(kept - left), gone, lines
+
+    before, found, warned, removed, gone, lines = program(body)
+    assert before == [3, 1]
+    # Four of the five damaged files have all of their calls; none the whole last record.
+    assert found == [[15, 1]] * 3
+    assert removed == []
+    assert gone == [9]
+    assert warned == len(set(lines)) == 10
+
+
+def test_a_file_that_is_cut_short_while_it_is_read_does_no_harm(folder):
+    """A reader that mapped the file would be ended by SIGBUS."""
+
+    def worker(parent):
+        for i in range(300):
+            flowgauge.counter("c_total", labels=["i"]).inc(i=str(i))
+        parent.say()
+        parent.hear()
+
+    def body():
+        handle = together(folder)
+        one = Process(worker)
+        one.hear()
+        path = Path(folder, next(n for n in files(folder) if n.startswith(f"{one.pid}-")))
+        found = [sum(v for k, v in counted(handle).items() if k[0] == "c_total")]
+        with path.open("r+b") as file:
+            file.truncate(4096)
+        with warnings() as lines:
+            found.append(sum(v for k, v in counted(handle).items() if k[0] == "c_total") < 300)
+        one.kill()
+        return found, len(lines)
+
+    assert program(body) == [[300, True], 1]
+
+
+def test_a_damaged_file_of_the_dead_is_told_and_replaced(folder):
+    def worker(_):
+        run("w")
+
+    def body():
+        handle = together(folder)
+        found = []
+        for content in ("{", "[]", '{"boot": 5}', '{"boot": "BOOT", "buried": [], "admitted": [], "found": [[["calls"], 1]]}'):
+            Path(folder, "dead.json").write_text(content.replace("BOOT", slotfile.boot().decode()))
+            with warnings() as lines:
+                handle.collect()
+            found.append(len(lines))
+            guard._reported.clear()
+        Process(worker).wait()
+        return found, [runs(handle, "w") for _ in range(2)]
+
+    assert program(body) == [[1, 1, 0, 1], [1, 1]]
+
+
+def test_a_file_that_is_full_is_told_and_what_is_new_is_counted_for_this_process(folder):
+    def worker(parent):
+        slotfile.SIZE = 64 << 10
+        with warnings() as lines:
+            for i in range(900):
+                flowgauge.counter("c_total", labels=["i"]).inc(i=str(i))
+                run(f"w{i % 300}")
+        handle = flowgauge.setup_observability(serve=False)
+        found = counted(handle)
+        parent.say()
+        parent.hear()
+        mine = [sum(v for k, v in found.items() if k[0] == name) for name in ("c_total", "workflow_runs_started_total")]
+        return [*mine, len(lines), "use fewer label sets" in lines[0]]
+
+    def body():
+        os.environ[slots.MULTIPROCESS] = folder
+        one = Process(worker)
+        one.hear()
+        handle = together(folder)
+        seen = [sum(v for k, v in counted(handle).items() if k[0] == "c_total") for _ in range(2)]
+        one.say()
+        return [one.result(), 0 < seen[0] < 900, seen[0] == seen[1]]
+
+    assert program(body) == [[900, 900, 1, True], True, True]
+
+
+def small_disk(folder, body):
+    """What the code of `body` prints in a process that has a disk of 256 KiB at `folder`."""
+    os.makedirs(folder)
+    unshare = ["unshare", "--mount"] if IS_ROOT else ["unshare", "--user", "--map-root-user", "--mount"]
+    mount = f"mount -t tmpfs -o size=256k tmpfs '{folder}' && exec \"$@\""
+    script = textwrap.dedent(f"folder = {folder!r}") + textwrap.dedent(body)
+    done = subprocess.run(
+        [*unshare, "sh", "-c", mount, "sh", sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    if "unshare" in done.stderr or "mount:" in done.stderr:
+        pytest.skip(f"no disk of our own: {done.stderr}")
+    assert done.returncode == 0, (done.returncode, done.stderr)
+    return done.stdout.splitlines(), done.stderr.splitlines()
+
+
+def test_a_full_disk_is_told_and_ends_nothing(folder):
+    """A write to a map that the disk has no room for would be SIGBUS."""
+    out, log = small_disk(
+        folder,
+        """
+        import os, flowgauge
+        handle = flowgauge.setup_observability(serve=False, multiprocess_dir=folder)
+        counter = flowgauge.counter("c_total", labels=["i"])
+
+        def total():
+            return sum(sum(f.values) for f in handle.collect() if f.name == "c_total")
+
+        def worker():
+            with flowgauge.run("w"):
+                counter.inc(i="-1")
+            os._exit(0)
+
+        for _ in range(2):  # one that is put together before, and one for which there is no room
+            if os.fork() == 0:
+                worker()
+            os.wait()
+            print(total())
+            for i in range(900):
+                counter.inc(i=str(i))
+                with flowgauge.run(f"w{i % 300}"):
+                    pass
+        with open(folder + "/rest", "wb", 0) as file:
+            try:
+                while file.write(b"x" * 512):
+                    pass
+            except OSError:
+                pass
+        pid = os.fork()
+        if pid == 0:
+            for i in range(200):  # which has no file at all
+                counter.inc(i=str(i))
+            os._exit(0 if total() >= 200 else 1)
+        print(os.waitpid(pid, 0)[1], total(), total())
+        os.unlink(folder + "/rest")
+        print(total(), total(), handle.value("workflow_runs_total", workflow="w", status="success"))
+        """,
+    )
+    # The second one had no room for all of its numbers.
+    seen = [float(line) for line in out[:2]]
+    assert seen[0] == 1
+    assert seen[1] in (901, 902)
+    total = str(seen[1] + 900)
+    assert out[2] == f"0 {total} {total}"
+    assert out[3] in (f"{total} {total} 1.0", f"{total} {total} 2.0")
+    assert any("No space left on device" in line for line in log)
+    assert len(log) < 12
+
+
+@pytest.mark.parametrize("how", ["argument", "variable"])
+def test_a_directory_that_cannot_be_used_is_an_error_at_set_up_and_a_warning_otherwise(how):
+    def argument():
+        try:
+            together("/proc/no/such/directory")
+        except OSError as error:
+            return str(error)
+        return "fine"
+
+    def variable():
+        os.environ[slots.MULTIPROCESS] = "/proc/no/such/directory"
+        with warnings() as lines:
+            run("w", 2)
+            handle = flowgauge.setup_observability(serve=False)
+        return [*lines, runs(handle, "w")]
+
+    if how == "argument":
+        message = program(argument)
+    else:
+        message, count = program(variable)
+        assert "FLOWGAUGE_MULTIPROCESS_DIR" in message
+        assert count == 2
+    assert "/proc/no/such/directory" in message
+    assert "may write to" in message
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only root can be several users")
+def test_files_of_another_user_are_told_and_left_out():
+    folder = tempfile.mkdtemp(dir="/tmp")
+
+    def worker(parent, user):
+        os.setuid(user)
+        multiprocess.share(folder)
+        run("w")
+        parent.say()
+        parent.hear()
+
+    def scraper(_, user):
+        os.setuid(user)
+        handle = together(folder)
+        with warnings() as lines:
+            found = [runs(handle, "w") for _ in range(3)]
+        return found, lines
+
+    def body():
+        os.chmod(folder, 0o777)
+        # What is imported only now may not be readable for others.
+        flowgauge.setup_observability(serve=False).collect()
+        run("w", 0)
+        workers = [Process(worker, user) for user in (65534, 0)]
+        for one in workers:
+            one.hear()
+        found = [Process(scraper, 65534).result(), Process(scraper, 0).result()]
+        for one in workers:
+            one.kill()
+        return found
+
+    try:
+        (theirs, lines), (roots, _) = program(body)
+    finally:
+        shutil.rmtree(folder)
+    assert theirs == [1, 1, 1]
+    assert len(lines) >= 1
+    assert all("of another user" in line for line in lines)
+    assert roots == [2, 2, 2]
+
+
+@pytest.mark.parametrize("gone", ["files", "directory"])
+def test_a_directory_that_is_emptied_while_processes_run_ends_nothing(folder, gone):
+    def worker(parent):
+        handle = together(folder)
+        run("w", 2)
+        for _ in range(3):
+            parent.say()
+            parent.hear()
+            run("w")
+            handle.collect()
+        return runs(handle, "w")
+
+    def body():
+        handle = together(folder)
+        run("w", 10)
+        one = Process(worker)
+        one.hear()
+        found = [runs(handle, "w")]
+        shutil.rmtree(folder)
+        if gone == "files":
+            os.mkdir(folder)
+        with warnings() as lines:
+            found.append(runs(handle, "w"))
+        one.say()
+        one.hear()
+        found.append(runs(handle, "w"))
+        one.say()
+        one.hear()
+        one.say()
+        return [*found, one.result(), len(lines)]
+
+    # Ten and two; ten, which is what this process has itself; then they find each other again.
+    assert program(body) == {
+        "files": [12, 10, 13, 15, 0],
+        "directory": [12, 10, 10, 5, 0],
+    }[gone]
+
+
+def test_what_is_there_of_an_earlier_start_of_the_machine_is_removed(folder):
+    def worker(_):
+        run("w")
+
+    def body():
+        handle = together(folder)
+        for _ in range(2):
+            Process(worker).wait()
+        runs(handle, "w")
+        Process(worker).wait()
+        for path in Path(folder).iterdir():
+            if f"{os.getpid()}-" not in path.name:
+                path.write_bytes(path.read_bytes().replace(slotfile.boot(), b"0" * len(slotfile.boot())))
+        found = [runs(handle, "w"), len(files(folder))]
+        Process(worker).wait()
+        return [*found, runs(handle, "w"), runs(handle, "w")]
+
+    assert program(body) == [None, 1, 1, 1]
+
+
+def test_an_allocation_that_is_interrupted_hides_none_that_come_later(folder):
+    def worker(parent):
+        counter = flowgauge.counter("c_total", labels=["i"])
+        counter.inc(i="1")
+        own_file = multiprocess._directory._own
+        real = own_file._map
+
+        class Interrupted:
+            def __setitem__(self, *_):
+                raise KeyboardInterrupt
+
+        own_file._map = Interrupted()
+        with contextlib.suppress(KeyboardInterrupt):
+            counter.inc(i="2")
+        own_file._map = real
+        counter.inc(i="3")
+        parent.say()
+        parent.hear()
+
+    def body():
+        handle = together(folder)
+        one = Process(worker)
+        one.hear()
+        found = [[handle.value("c_total", i=str(i)) for i in (1, 2, 3)]]
+        one.kill()
+        return [*found, [handle.value("c_total", i=str(i)) for i in (1, 2, 3)]]
+
+    assert program(body) == [[1, None, 1]] * 2
+
+
+# -- limits ------------------------------------------------------------------------------------------------------------
+
+
+def test_names_that_are_made_of_data_in_many_processes_are_few_in_the_end_and_no_count_is_lost(folder, monkeypatch):
+    monkeypatch.setattr(cells, "LIMIT", 50)
+    monkeypatch.setattr(declared.collector, "_limit", 40)
+
+    def worker(parent, number):
+        counter = flowgauge.counter("c_total", labels=["i"])
+        histogram = flowgauge.histogram("h", labels=["i"])
+        summary = flowgauge.summary("s", labels=["i"])
+        for i in range(30):
+            run(f"w{number}-{i}")
+            counter.inc(i=f"{number}-{i}")
+            histogram.observe(i, i=f"{number}-{i}")
+            summary.observe(i, i=f"{number}-{i}")
+        parent.say()
+        parent.hear()
+
+    def scraper(_):
+        return numbers(together(folder))
+
+    def numbers(handle):
+        found = {"others": {}}
+        for name in ("workflow_runs_started_total", "c_total", "h", "s"):
+            family = next(f for f in handle.collect() if f.name == name)
+            values = [v if isinstance(v, float) else v.count for v in family.values]
+            other = [v for k, v in zip(family.keys, values, strict=True) if "other" in k]
+            found[name] = [len(family.keys), sum(values)]
+            found["others"][name] = sum(other)
+        return found
+
+    def body():
+        os.environ[slots.MULTIPROCESS] = folder
+        workers = [Process(worker, number) for number in range(4)]
+        for one in workers:
+            one.hear()
+        handle = together(folder)
+        found = []
+        with warnings() as lines:
+            run("own")
+            for one in workers:
+                found += [numbers(handle), Process(scraper).result()]
+                one.kill()
+            found += [numbers(handle), Process(scraper).result(), numbers(handle)]
+        sizes = {}
+        for (kind, *fields), *_ in json.loads(Path(folder, "dead.json").read_text())["found"]:
+            if kind != "number":
+                sizes.setdefault(kind, set()).add(str(fields[:5] if kind == "calls" else fields[4]))
+        return found, [len(sizes[k]) for k in ("calls", "counter", "histogram", "summary")], len(lines)
+
+    found, sizes, warned = program(body)
+    for each in found:
+        # One of the two more is at zero: the profile lists the trigger that most runs have.
+        assert each["workflow_runs_started_total"] == [52, 121]
+        assert [each[name] for name in ("c_total", "h", "s")] == [[41, 120]] * 3
+        assert each["others"] == found[0]["others"]
+    assert max(sizes[1:]) <= 41
+    assert sizes[0] <= 51
+    assert 4 <= warned <= 8
+
+
+def test_many_label_sets_of_the_dead_stay_bounded_where_nobody_looks(folder, monkeypatch):
+    monkeypatch.setattr(cells, "LIMIT", 50)
+
+    def worker(_, number):
+        for i in range(30):
+            run(f"w{number}-{i}")
+
+    def body():
+        os.environ[slots.MULTIPROCESS] = folder
+        for number in range(100):
+            Process(worker, number).wait()
+        known = json.loads(Path(folder, "dead.json").read_text())["found"]
+        handle = together(folder)
+        family = next(f for f in handle.collect() if f.name == "workflow_runs_started_total")
+        return len({tuple(d[1:6]) for d, *_ in known if d[0] == "calls"}), len(family.keys), sum(family.values)
+
+    known, shown, total = program(body)
+    assert known <= 51
+    assert shown <= 52
+    assert total == 3000

@@ -1416,6 +1416,23 @@ def test_a_span_may_be_read_while_another_thread_describes_it():
         sys.setswitchinterval(interval)
 
 
+def test_the_first_events_of_two_threads_are_both_kept(tracer):
+    span = tracer.start_span("x")
+
+    class Late(dict):
+        """While its items are read, another thread tells the first event."""
+
+        def items(self):
+            thread = threading.Thread(target=span.add_event, args=("other",))
+            thread.start()
+            thread.join()
+            return super().items()
+
+    span.add_event("mine", Late(a=1))
+
+    assert sorted(event.name for event in span.events) == ["mine", "other"]
+
+
 def test_a_span_that_two_threads_end_is_kept_once():
     tracer = SimpleTracer(limit=10_000)
     interval = sys.getswitchinterval()
