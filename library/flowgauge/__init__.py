@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from flowgauge.decorators import step, workflow
     from flowgauge.instruments import Counter, Gauge, Histogram, MetricsCollector, Summary
     from flowgauge.metrics import MetricFamily
-    from flowgauge.mounting import asgi_app, django_view, mount, wsgi_app
+    from flowgauge.mounted import asgi_app, django_view, mount, wsgi_app
     from flowgauge.observability import EndpointError, Observability, setup_observability
     from flowgauge.otel import OpenTelemetryTracer
     from flowgauge.profiles import Profile, ProfileError
@@ -88,14 +88,14 @@ _HOMES = {
     "Span": ("tracing", "Span"),
     "Summary": ("instruments", "Summary"),
     "Tls": ("tls", "Tls"),
-    "asgi_app": ("mounting", "asgi_app"),
+    "asgi_app": ("mounted", "asgi_app"),
     "batch": ("batches", "Batch"),
     "counter": ("declared", "counter"),
     "current_span": ("tracing", "current_span"),
-    "django_view": ("mounting", "django_view"),
+    "django_view": ("mounted", "django_view"),
     "gauge": ("declared", "gauge"),
     "histogram": ("declared", "histogram"),
-    "mount": ("mounting", "mount"),
+    "mount": ("mounted", "mount"),
     "run": ("blocks", "run"),
     "setup_observability": ("observability", "setup_observability"),
     "step": ("decorators", "step"),
@@ -104,7 +104,7 @@ _HOMES = {
     "trace_context": ("tracing", "trace_context"),
     "traced": ("tracing", "traced"),
     "workflow": ("decorators", "workflow"),
-    "wsgi_app": ("mounting", "wsgi_app"),
+    "wsgi_app": ("mounted", "wsgi_app"),
 }
 
 

@@ -35,7 +35,9 @@ class Background:
         self._samplers[sampler] = (seconds, monotonic())
         self._changed.set()
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="flowgauge-samplers", daemon=True)
+            self._thread = threading.Thread(
+                target=self._run, name="flowgauge-samplers", daemon=True
+            )
             self._thread.start()
 
     def forget(self, sampler: Sampler) -> None:

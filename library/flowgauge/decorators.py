@@ -24,7 +24,6 @@ else:
         return function
 
 
-
 @overload
 def workflow(function: F, /) -> F: ...
 @overload

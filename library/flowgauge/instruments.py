@@ -110,7 +110,9 @@ class CounterChild(Child):
         except Exception as error:
             guard.report("counter", error)
             return
-        guard.warn("counter", f"a counter cannot go up by {amount!r}; use a gauge for what goes down")
+        guard.warn(
+            "counter", f"a counter cannot go up by {amount!r}; use a gauge for what goes down"
+        )
 
     def get(self) -> float:
         """The number."""
@@ -197,9 +199,7 @@ class HistogramChild(Child):
 
     __slots__ = ("bounds", "retired")
 
-    def __init__(
-        self, owner: Instrument[Any], key: LabelValues, bounds: tuple[float, ...]
-    ) -> None:
+    def __init__(self, owner: Instrument[Any], key: LabelValues, bounds: tuple[float, ...]) -> None:
         self.bounds = bounds
         # Runs in other bounds that count no more. Other processes read them, so nothing is moved out of them.
         self.retired: tuple[tuple[Values, tuple[float, ...]], ...] = ()
@@ -303,7 +303,9 @@ class SummaryChild:
 
     __slots__ = ("_allocate", "_owner", "_quantiles", "key", "observe", "sketch")
 
-    def __init__(self, owner: Instrument[Any], key: LabelValues, quantiles: tuple[float, ...]) -> None:
+    def __init__(
+        self, owner: Instrument[Any], key: LabelValues, quantiles: tuple[float, ...]
+    ) -> None:
         self._quantiles = quantiles
 
         def allocate(row: int, size: int) -> Values:
@@ -418,7 +420,9 @@ class Instrument(Generic[C]):
         return found
 
     def _made(self, key: LabelValues) -> C:
-        return self._children.setdefault(key, self._new(key))  # atomic: two threads get the same one
+        return self._children.setdefault(
+            key, self._new(key)
+        )  # atomic: two threads get the same one
 
     def remove(self, /, **labels: object) -> None:
         """Forget one label set; nothing happens if there is none. It is made again when it is next used."""
@@ -444,7 +448,9 @@ class Instrument(Generic[C]):
             keys = [child.key for child in children]
             self._seen = (children, keys)
         values = self._read(children)
-        return MetricFamily(self.name, self.kind, self.help, self.label_names, keys, values, self.unit)
+        return MetricFamily(
+            self.name, self.kind, self.help, self.label_names, keys, values, self.unit
+        )
 
     def reset(self) -> None:
         """Forget the numbers, in a forked child."""
@@ -462,7 +468,7 @@ class Instrument(Generic[C]):
         try:
             if len(labels) == len(names):
                 return self._children[tuple([labels[name] for name in names])]
-        except Exception:  # noqa: BLE001, S110 - a value may do anything when it is hashed or compared
+        except Exception:  # noqa: S110 - a value may do anything when it is hashed or compared
             pass
         return self._child(labels)
 
@@ -509,7 +515,9 @@ class Instrument(Generic[C]):
             shown = seen
         self._seen = ([], shown)
         values = [self._joined(children.get(key), runs.get(key, [])) for key in shown]
-        return MetricFamily(self.name, self.kind, self.help, self.label_names, shown, values, self.unit)
+        return MetricFamily(
+            self.name, self.kind, self.help, self.label_names, shown, values, self.unit
+        )
 
     def _by_key(self, found: Iterable[Found]) -> dict[LabelValues, list[Found]]:
         runs: dict[LabelValues, list[Found]] = {}
@@ -940,7 +948,9 @@ def _check_labels(kind: str, name: str, labels: tuple[str, ...]) -> None:
                 f"{label!r} of {name} is no name of a label; use letters, digits and _, not a digit first, not __ first"
             )
         if label == _RESERVED.get(kind):
-            raise ValueError(f"{label!r} of {name} is a label that every {kind} has; use another name")
+            raise ValueError(
+                f"{label!r} of {name} is a label that every {kind} has; use another name"
+            )
     if len(set(labels)) != len(labels):
         raise ValueError(f"labels of {name} are {list(labels)}, must differ from each other")
 

@@ -258,7 +258,9 @@ class Directory:
         except FileNotFoundError:
             raise
         except PermissionError:
-            self._skip(name, "it is of another user; run all processes of a program as the same one")
+            self._skip(
+                name, "it is of another user; run all processes of a program as the same one"
+            )
             return _NOTHING
         except OSError as error:
             self._skip(name, str(error.strerror))

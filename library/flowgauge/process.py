@@ -26,8 +26,12 @@ def families() -> Iterator[MetricFamily]:
     times = os.times()
     memory = _memory()
     if memory:
-        yield _one("process_virtual_memory_bytes", "gauge", "Virtual memory size in bytes.", memory[0])
-        yield _one("process_resident_memory_bytes", "gauge", "Resident memory size in bytes.", memory[1])
+        yield _one(
+            "process_virtual_memory_bytes", "gauge", "Virtual memory size in bytes.", memory[0]
+        )
+        yield _one(
+            "process_resident_memory_bytes", "gauge", "Resident memory size in bytes.", memory[1]
+        )
     started = _started()
     if started:
         text = "Start time of the process since unix epoch in seconds."
@@ -49,8 +53,16 @@ def interpreter() -> Iterator[MetricFamily]:
     generations = [(str(i),) for i in range(len(gc.get_stats()))]
     for name, field, text in (
         ("python_gc_objects_collected_total", "collected", "Objects collected during gc"),
-        ("python_gc_objects_uncollectable_total", "uncollectable", "Uncollectable objects found during GC"),
-        ("python_gc_collections_total", "collections", "Number of times this generation was collected"),
+        (
+            "python_gc_objects_uncollectable_total",
+            "uncollectable",
+            "Uncollectable objects found during GC",
+        ),
+        (
+            "python_gc_collections_total",
+            "collections",
+            "Number of times this generation was collected",
+        ),
     ):
         values = [float(stats[field]) for stats in gc.get_stats()]
         yield MetricFamily(name, "counter", text, ("generation",), generations, values)

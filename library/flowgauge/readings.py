@@ -69,7 +69,10 @@ class Reader:
         self._is_ratio = ROLES[family.role].unit == "ratio"
         self._listed = tuple(_listed(family))
         self._complete = family.labels.keys() <= {*self._known, *family.values}
-        self._early = family.type == "counter" and family.labels.keys() <= {"workflow", *family.values}
+        self._early = family.type == "counter" and family.labels.keys() <= {
+            "workflow",
+            *family.values,
+        }
         self._keys: list[LabelValues] = []
         self._into: dict[Bounds, list[int]] = {}
 
@@ -103,7 +106,9 @@ class Reader:
         if keys != self._keys:
             self._keys = keys
         f = self.family
-        return MetricFamily(f.name, f.type, f.help, self._names, self._keys, [*series.values()], _unit(f))
+        return MetricFamily(
+            f.name, f.type, f.help, self._names, self._keys, [*series.values()], _unit(f)
+        )
 
     def _grouped(self, cells: Cells) -> dict[LabelValues, list[Snapshot]]:
         groups: dict[LabelValues, list[Snapshot]] = {}
@@ -138,7 +143,9 @@ class Reader:
 
     def _named(self, labels: Labels) -> Labels:
         """The labels of a record, with the vocabulary's word for the outcome."""
-        word = {"good": GOOD, "failed": FAILED, "cancelled": CANCELLED}.get(labels.get("outcome", ""))
+        word = {"good": GOOD, "failed": FAILED, "cancelled": CANCELLED}.get(
+            labels.get("outcome", "")
+        )
         return labels if word is None else {**labels, "outcome": self._outcomes[word]}
 
     def _zero(self) -> Value:
@@ -190,7 +197,9 @@ class Reader:
                 return Quantiles(value.count, value.sum * self._scale, ())
             counts = self._in_buckets(value)
             exponential = self._exponential(value) if self._native else None
-            return Distribution(self.family.buckets, counts, value.sum * self._scale, {}, exponential)
+            return Distribution(
+                self.family.buckets, counts, value.sum * self._scale, {}, exponential
+            )
         return value if isinstance(value, Quantiles) else value * self._scale
 
     def _in_buckets(self, value: Distribution) -> Sequence[int]:
@@ -263,7 +272,9 @@ def added(a: Distribution, b: Distribution) -> Distribution:
     exponential = both[0] or both[1]
     if both[0] and both[1]:
         exponential = sketch.merge(both[0], both[1])
-    return Distribution(a.bounds, counts, a.sum + b.sum, {**a.exemplars, **b.exemplars}, exponential)
+    return Distribution(
+        a.bounds, counts, a.sum + b.sum, {**a.exemplars, **b.exemplars}, exponential
+    )
 
 
 def outcome_values(family: Family) -> dict[int, str]:

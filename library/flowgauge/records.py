@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from flowgauge import cells, forks, guard
 from flowgauge.bins import CANCELLED, FAILED, GOOD, GRID
-from flowgauge.cell import Cell
+from flowgauge.cell import OTHER, Cell
 from flowgauge.instruments import (
     C,
     Counter,
@@ -51,13 +51,15 @@ BEGUN_LIMIT: Final = 1000
 _MERGES: Final[dict[str, Merge]] = {"timestamp": "max", "ratio": "min"}
 
 # Bounds until a profile is chosen: durations of the grid, and larger numbers such as counts of events and bytes.
-_UNBOUND: Final = tuple(sorted({*GRID, *(float(f"{d}e{e}") for d in (1, 2, 2.5, 5) for e in range(6, 13))}))
+_UNBOUND: Final = tuple(
+    sorted({*GRID, *(float(f"{d}e{e}") for d in (1, 2, 2.5, 5) for e in range(6, 13))})
+)
 
 _collector = MetricsCollector(space="roles")
 _bounds: dict[str, Bounds] = {}
 # Triggers of runs that began, by workflow and kind: who tells of an end does not tell the trigger again.
 _begun: dict[tuple[str, str], deque[str]] = {}
-_SHARED: Final = (cells.OTHER, cells.OTHER)
+_SHARED: Final = (OTHER, OTHER)
 
 
 def count(role: str, amount: float = 1.0, **labels: object) -> None:
@@ -106,7 +108,9 @@ def child(role: str, sort: type[Instrument[C]], **labels: object) -> C:
     instrument = _collector.get(_name(role)) or _declared(role)
     if not isinstance(instrument, sort):
         raise TypeError(f"{role} is a {instrument.kind}, and no {sort.kind}")
-    return instrument.child(tuple([cells.text(labels.get(name, "")) for name in instrument.label_names]))
+    return instrument.child(
+        tuple([cells.text(labels.get(name, "")) for name in instrument.label_names])
+    )
 
 
 def published(series: CounterChild) -> None:
@@ -132,7 +136,9 @@ def run_finished(
     """Count the end of a run that took `seconds`; `started` is false if its start was not told."""
     _guarded(
         lambda: _finished(
-            cells.run_cell(workflow, trigger=_trigger(workflow, kind) if started else "", kind=kind),
+            cells.run_cell(
+                workflow, trigger=_trigger(workflow, kind) if started else "", kind=kind
+            ),
             seconds,
             outcome,
             error,
@@ -244,7 +250,7 @@ def _text(value: object) -> str:
     try:
         return cells.text(value)
     except Exception:
-        return cells.OTHER
+        return OTHER
 
 
 def _child(role: str, sort: type[Instrument[C]], labels: dict[str, object]) -> C | None:
@@ -252,7 +258,10 @@ def _child(role: str, sort: type[Instrument[C]], labels: dict[str, object]) -> C
     try:
         instrument = _collector.get(_name(role)) or _declared(role)
         if not isinstance(instrument, sort):
-            guard.warn(f"role {role}", f"{role} is a {instrument.kind}; it cannot be recorded as a {sort.kind}")
+            guard.warn(
+                f"role {role}",
+                f"{role} is a {instrument.kind}; it cannot be recorded as a {sort.kind}",
+            )
             return None
         names = instrument.label_names
         if not labels.keys() <= frozenset(names):
@@ -317,7 +326,9 @@ class _Meter:
         oldest = max(newest - WINDOW + 1, self._first)
         # The seconds first: a count that is set anew meanwhile must not be taken for one of the window.
         seconds, counts = list(self._seconds), list(self._counts)
-        found = sum(n for n, second in zip(counts, seconds, strict=True) if oldest <= second <= newest)
+        found = sum(
+            n for n, second in zip(counts, seconds, strict=True) if oldest <= second <= newest
+        )
         return found / max(now - oldest, 1.0)
 
 

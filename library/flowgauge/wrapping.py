@@ -100,7 +100,9 @@ def _plain_run(function: Function, probe: RunProbe) -> Function:
             except RecursionError:
                 # Where the stack is full, nothing that is called here may go deeper than the function did.
                 if len(late) < LATE:
-                    late.append((cell, (values, slot, begun), perf_counter(), FAILED, type(error).__name__))
+                    late.append(
+                        (cell, (values, slot, begun), perf_counter(), FAILED, type(error).__name__)
+                    )
             raise
         now = perf_counter()
         leave(token)
@@ -138,7 +140,9 @@ def _plain_step(function: Function, probe: StepProbe) -> Function:
             except RecursionError:
                 # Where the stack is full, nothing that is called here may go deeper than the function did.
                 if len(late) < LATE:
-                    late.append((cell, (values, slot, begun), perf_counter(), FAILED, type(error).__name__))
+                    late.append(
+                        (cell, (values, slot, begun), perf_counter(), FAILED, type(error).__name__)
+                    )
             raise
         now = perf_counter()
         elapsed = now - begun
@@ -177,7 +181,9 @@ def _coroutine_run(function: Function, probe: RunProbe) -> Function:
             except RecursionError:
                 # Where the stack is full, nothing that is called here may go deeper than the function did.
                 if len(late) < LATE:
-                    late.append((cell, (values, slot, begun), perf_counter(), FAILED, type(error).__name__))
+                    late.append(
+                        (cell, (values, slot, begun), perf_counter(), FAILED, type(error).__name__)
+                    )
             raise
         now = perf_counter()
         leave(token)
@@ -215,7 +221,9 @@ def _coroutine_step(function: Function, probe: StepProbe) -> Function:
             except RecursionError:
                 # Where the stack is full, nothing that is called here may go deeper than the function did.
                 if len(late) < LATE:
-                    late.append((cell, (values, slot, begun), perf_counter(), FAILED, type(error).__name__))
+                    late.append(
+                        (cell, (values, slot, begun), perf_counter(), FAILED, type(error).__name__)
+                    )
             raise
         now = perf_counter()
         elapsed = now - begun

@@ -90,6 +90,7 @@ def ran(tmp_path_factory):
         **{key: value for key, value in os.environ.items() if not key.startswith("FLOWGAUGE_")},
         "FLOWGAUGE_PORT": "0",
         "FLOWGAUGE_HOST": "127.0.0.1",
+        "FLOWGAUGE_PUSHGATEWAY": "off",
     }
 
     # Before the threads: the factory's counting is not made for them.

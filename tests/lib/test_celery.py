@@ -11,7 +11,6 @@ import urllib.request
 
 import celery
 import pytest
-from celery import signals
 from celery._state import _set_task_join_will_block
 from celery.contrib.testing import worker as testing
 from celery.exceptions import Ignore, Reject
@@ -20,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 import flowgauge
 from flowgauge import guard, observability
+from flowgauge.integrations import celery as integration
 from flowgauge.integrations.celery import instrument
 
 LONG = 60
@@ -62,10 +62,8 @@ def told(monkeypatch):
 def disconnected():
     """Signals belong to the process: without this applications of other test files would be measured too."""
     yield
-    for each in vars(signals).values():
-        for lookup, _ in list(getattr(each, "receivers", None) or []):
-            if str(lookup[0]).startswith("flowgauge."):
-                each.disconnect(dispatch_uid=lookup[0])
+    for each, receiver in integration._RECEIVERS:
+        each.disconnect(receiver)
 
 
 @pytest.fixture(scope="module")
@@ -367,6 +365,7 @@ def test_a_missing_celery_is_told_with_the_remedy():
 PROGRAM = """
 import os, time
 from celery import Celery
+from flowgauge.integrations import celery as integration
 from flowgauge.integrations.celery import instrument
 
 app = Celery("tasks", broker="filesystem://", backend="file://{folder}/results")

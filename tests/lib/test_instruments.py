@@ -111,7 +111,9 @@ NAME = "use letters, digits and _"
 
 
 @pytest.mark.parametrize("kind", ["counter", "gauge", "histogram", "summary"])
-@pytest.mark.parametrize("name", ["", "1st", "a b", "a-b", "grün", "a\n", "٣", 5, None, b"x", ["x"]])
+@pytest.mark.parametrize(
+    "name", ["", "1st", "a b", "a-b", "grün", "a\n", "٣", 5, None, b"x", ["x"]]
+)
 def test_a_name_that_cannot_be_is_refused(collector, kind, name):
     with pytest.raises(ValueError, match=NAME) as caught:
         getattr(collector, kind)(name)
@@ -154,7 +156,11 @@ def test_labels_that_cannot_be_are_refused(collector, kind, labels, message):
         ("gauge", {"unit": 5}, "unit of x is 5, must be text"),
         ("gauge", {"merge": "mean"}, "merge of x is 'mean', must be sum, max, min or latest"),
         *[
-            ("histogram", {"buckets": buckets}, f"buckets of x are {buckets}, must be finite numbers")
+            (
+                "histogram",
+                {"buckets": buckets},
+                f"buckets of x are {buckets}, must be finite numbers",
+            )
             for buckets in (
                 *([], [math.inf], [1, 1], [2, 1], [1, 2, math.inf, 3], [math.inf, 1], [math.nan]),
                 *([-math.inf, 1], ["a"], [None], [1, "2b"], [[1]], [1, 2j]),
@@ -301,7 +307,9 @@ NOT_FINITE = (math.nan, math.inf, -math.inf, Decimal("NaN"), Decimal("Infinity")
 TOO_LARGE = 10**400
 
 
-@pytest.mark.parametrize("amount", [*NO_NUMBERS, *NOT_FINITE, TOO_LARGE, -1, -0.5, Decimal(-2)], ids=str)
+@pytest.mark.parametrize(
+    "amount", [*NO_NUMBERS, *NOT_FINITE, TOO_LARGE, -1, -0.5, Decimal(-2)], ids=str
+)
 def test_a_counter_goes_up_by_a_finite_number_or_not_at_all(collector, told, amount):
     metric = collector.counter("x", labels=["a"])
     metric.inc(2, a="1")
@@ -358,7 +366,9 @@ def test_an_observation_of_a_histogram_is_a_finite_number_or_none(collector, tol
     ],
     ids=str,
 )
-def test_an_observation_of_a_summary_is_what_a_sketch_takes(collector, told, value, counted, logged):
+def test_an_observation_of_a_summary_is_what_a_sketch_takes(
+    collector, told, value, counted, logged
+):
     metric = collector.summary("x", labels=["a"], quantiles=[])
     for observed in (0.25, value, 0.5):
         metric.observe(observed, a="1")
@@ -468,7 +478,7 @@ ODD_VALUES = [
     (Word.GOOD, "good"),
     ("", ""),
     ("a\udc80", "a?"),
-    ("\n\"\\%s", "\n\"\\%s"),
+    ('\n"\\%s', '\n"\\%s'),
 ]
 
 
@@ -567,7 +577,10 @@ def test_a_summary_tells_its_quantiles_in_order(collector):
     found = metric.get()
 
     assert [q for q, _ in found.quantiles] == [0.5, 0.99]
-    assert [v for _, v in found.quantiles] == [pytest.approx(500, rel=0.02), pytest.approx(990, rel=0.02)]
+    assert [v for _, v in found.quantiles] == [
+        pytest.approx(500, rel=0.02),
+        pytest.approx(990, rel=0.02),
+    ]
 
 
 def test_a_timer_observes_seconds_also_where_its_block_raises(collector, monkeypatch):

@@ -27,6 +27,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
+import flowgauge
 from flowgauge import answers, guard, mounting
 from flowgauge.auth import Auth
 from flowgauge.pages import Page
@@ -523,3 +524,15 @@ def test_mounting_loads_no_framework():
     )
 
     assert done.stdout == "[]\n"
+
+
+def test_the_facade_mounts_what_was_set_up(observe, name):
+    observe(serve=False)
+    with flowgauge.run(name):
+        pass
+    app = flask.Flask(name)
+
+    assert flowgauge.mount(app, "/numbers") is app
+
+    page = app.test_client().get("/numbers").text
+    assert f'workflow_runs_total{{status="success",workflow="{name}"}} 1.0' in page

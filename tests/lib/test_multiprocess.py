@@ -4,9 +4,7 @@ import contextlib
 import itertools
 import json
 import logging
-import math
 import mmap
-import multiprocessing
 import os
 import random
 import select
@@ -22,8 +20,6 @@ import textwrap
 import threading
 import time
 import traceback
-import urllib.request
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -146,7 +142,10 @@ def counted(handle):
             continue
         for key, value in zip(family.keys, family.values, strict=True):
             if isinstance(value, Distribution):
-                found |= {(family.name, *key, i): n for i, n in enumerate(itertools.accumulate(value.counts))}
+                found |= {
+                    (family.name, *key, i): n
+                    for i, n in enumerate(itertools.accumulate(value.counts))
+                }
                 found[family.name, *key, "sum"] = value.sum
             elif isinstance(value, Quantiles):
                 found[family.name, *key] = value.count
@@ -242,7 +241,11 @@ def test_totals_are_exact_however_processes_are_started(folder, tmp_path, way):
     script.write_text(PROGRAM)
 
     done = subprocess.run(
-        [sys.executable, script, way, folder], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, script, way, folder],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
     assert done.returncode == 0, done.stderr
@@ -292,7 +295,12 @@ def test_a_call_of_the_parent_that_ends_in_the_child_counts_nothing_there(folder
         in_child = Process(child).result()
         before = [runs(handle, "w"), handle.value("workflow_active_runs", workflow="w")]
         block.__exit__(None, None, None)
-        return [in_child, *before, runs(handle, "w"), handle.value("workflow_active_runs", workflow="w")]
+        return [
+            in_child,
+            *before,
+            runs(handle, "w"),
+            handle.value("workflow_active_runs", workflow="w"),
+        ]
 
     assert program(body) == [0, 0, 1, 1, 0]
 
@@ -325,7 +333,10 @@ def test_children_that_are_forked_under_load_neither_hang_nor_count_for_the_pare
         sys.setswitchinterval(interval)
         for thread in threads:
             thread.join()
-        return [runs(handle, "w") - sum(done), sum(v for k, v in counted(handle).items() if k[0] == "c_total") - sum(done)]
+        return [
+            runs(handle, "w") - sum(done),
+            sum(v for k, v in counted(handle).items() if k[0] == "c_total") - sum(done),
+        ]
 
     assert program(body) == [160, 80]
 
@@ -393,7 +404,12 @@ def test_the_time_until_it_was_found_dead_is_the_duration_of_what_was_in_progres
         one.kill()
         sums = []
         for _ in range(3):
-            sums += [v.sum for f in handle.collect() if f.name == "workflow_run_duration_seconds" for v in f.values]
+            sums += [
+                v.sum
+                for f in handle.collect()
+                if f.name == "workflow_run_duration_seconds"
+                for v in f.values
+            ]
             time.sleep(0.05)
         return sums
 
@@ -411,7 +427,9 @@ class Tally:
         self.ended = memoryview(self._map).cast("q")[size:]
 
 
-def test_counters_never_go_down_and_nothing_is_lost_or_doubled_while_processes_die_at_any_moment(folder):
+def test_counters_never_go_down_and_nothing_is_lost_or_doubled_while_processes_die_at_any_moment(
+    folder,
+):
     """Workers and scrapers are killed at random moments, also those that put the dead together."""
     scrapes, most = 1000, 4000
     tally = Tally(most)
@@ -483,7 +501,9 @@ def test_counters_never_go_down_and_nothing_is_lost_or_doubled_while_processes_d
 
 
 @pytest.mark.parametrize("moment", ["before the move", "after the move", "between two removals"])
-def test_nothing_is_lost_or_doubled_when_the_process_dies_that_puts_the_dead_together(folder, moment):
+def test_nothing_is_lost_or_doubled_when_the_process_dies_that_puts_the_dead_together(
+    folder, moment
+):
     def worker(_):
         run("w", 10)
         flowgauge.run("w").__enter__()
@@ -505,7 +525,7 @@ def test_nothing_is_lost_or_doubled_when_the_process_dies_that_puts_the_dead_tog
 
     def body():
         for _ in range(3):
-            Process(worker, ).wait()
+            Process(worker).wait()
         assert Process(undertaker).wait() == signal.SIGKILL
         handle = together(folder)
         left = len(files(folder))
@@ -544,9 +564,21 @@ def test_bounds_that_change_while_others_read_or_the_process_dies_make_no_count_
             one.hear()
             end = time.monotonic() + rng.random() * 0.2
             while time.monotonic() < end:
-                seen.add((number, runs(handle, "w"), handle.value("workflow_run_duration_seconds", workflow="w")))
+                seen.add(
+                    (
+                        number,
+                        runs(handle, "w"),
+                        handle.value("workflow_run_duration_seconds", workflow="w"),
+                    )
+                )
             one.kill()
-            seen.add((number, runs(handle, "w"), handle.value("workflow_run_duration_seconds", workflow="w")))
+            seen.add(
+                (
+                    number,
+                    runs(handle, "w"),
+                    handle.value("workflow_run_duration_seconds", workflow="w"),
+                )
+            )
             role = next(f for r, f in records.families() if r == "restore.duration")
             seen.add((number, role.values[0].count, role.values[0].count))
         return sorted(seen)
@@ -627,7 +659,9 @@ def test_gauges_of_several_processes_become_one(folder):
 
     def body():
         handle = together(folder)
-        flowgauge.gauge("temperature", labels=["room"], merge="max").labels("a")  # exists, and was never set
+        flowgauge.gauge("temperature", labels=["room"], merge="max").labels(
+            "a"
+        )  # exists, and was never set
         names = ("g_sum", "g_max", "g_min", "g_latest")
 
         def numbers():
@@ -660,14 +694,18 @@ def test_timestamps_of_other_processes_are_right_since_all_have_one_clock(folder
     def body():
         handle = together(folder)
         moment = Process(worker).result()
-        return moment, [handle.value("workflow_last_success_timestamp_seconds", workflow="w") for _ in range(2)]
+        return moment, [
+            handle.value("workflow_last_success_timestamp_seconds", workflow="w") for _ in range(2)
+        ]
 
     moment, found = program(body)
     assert found == pytest.approx([moment, moment], abs=0.5)
 
     code = "import time; print(repr(time.perf_counter()))"
     before = time.perf_counter()
-    theirs = float(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
+    theirs = float(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
+    )
     assert before < theirs < time.perf_counter()
 
 
@@ -761,7 +799,9 @@ def test_durations_lie_in_the_same_buckets_whether_their_process_was_set_up_or_n
         assert more[name] == [[3 * c for c in counts], pytest.approx(3 * total)]
 
 
-def test_histograms_that_processes_declare_with_different_buckets_are_shown_with_all_of_them(folder):
+def test_histograms_that_processes_declare_with_different_buckets_are_shown_with_all_of_them(
+    folder,
+):
     def worker(_, buckets):
         h = flowgauge.histogram("h", buckets=buckets)
         h.observe(0.5)
@@ -806,7 +846,9 @@ def test_a_metric_that_another_process_declares_as_something_else_is_left_out_of
     assert len(lines) == 2
 
 
-def test_a_label_set_that_was_removed_is_gone_for_others_too_and_leaves_no_trace_in_the_file(folder):
+def test_a_label_set_that_was_removed_is_gone_for_others_too_and_leaves_no_trace_in_the_file(
+    folder,
+):
     def worker(parent):
         gauge = flowgauge.gauge("g", labels=["job"])
         histogram = flowgauge.histogram("h", labels=["job"])
@@ -831,7 +873,12 @@ def test_a_label_set_that_was_removed_is_gone_for_others_too_and_leaves_no_trace
         one.hear()
 
         def numbers():
-            return [handle.value("g", job="a"), handle.value("h", job="a"), handle.value("s", job="a"), handle.value("g", job="b")]
+            return [
+                handle.value("g", job="a"),
+                handle.value("h", job="a"),
+                handle.value("s", job="a"),
+                handle.value("g", job="b"),
+            ]
 
         found = [numbers()]
         one.say()
@@ -907,7 +954,10 @@ print([line for line in flowgauge.setup_observability(serve=False).render().body
         text=True,
         check=True,
     )
-    assert done.stdout == """['workflow_runs_total{status="success",workflow="w"} 12.0', 'c_total 6.0']\n"""
+    assert (
+        done.stdout
+        == """['workflow_runs_total{status="success",workflow="w"} 12.0', 'c_total 6.0']\n"""
+    )
     assert done.stderr == ""
 
 
@@ -926,7 +976,9 @@ def test_scrapers_at_the_same_time_in_threads_and_in_a_forked_child_all_see_the_
             Process(worker).wait()
         others = [Process(scraper) for _ in range(3)]
         seen = []
-        threads = [threading.Thread(target=lambda: seen.append(runs(handle, "w"))) for _ in range(8)]
+        threads = [
+            threading.Thread(target=lambda: seen.append(runs(handle, "w"))) for _ in range(8)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -961,7 +1013,13 @@ def test_numbers_from_before_the_set_up_move_to_the_directory_exactly_once(folde
             found.append(counted(handle))
         open_run.__exit__(None, None, None)
         with together(folder) as handle:
-            found.append([own("w").started, own("w").active, handle.value("workflow_active_runs", workflow="w")])
+            found.append(
+                [
+                    own("w").started,
+                    own("w").active,
+                    handle.value("workflow_active_runs", workflow="w"),
+                ]
+            )
         return [each == alone for each in found[:-1]], found[-1]
 
     assert program(body) == [[True] * 5, [5, 0, 0]]
@@ -993,7 +1051,9 @@ def test_threads_that_count_while_the_directory_is_chosen_lose_nothing(folder):
             thread.join()
         sys.setswitchinterval(interval)
         handle = together(folder)
-        return sum(v for k, v in counted(handle).items() if k[0] == "workflow_runs_started_total") - sum(done)
+        return sum(
+            v for k, v in counted(handle).items() if k[0] == "workflow_runs_started_total"
+        ) - sum(done)
 
     assert program(body) == 0
 
@@ -1009,7 +1069,9 @@ def test_one_port_is_served_by_several_processes_and_each_answers_for_all(folder
         run("w")
         answered = flowgauge.counter("answered_total", labels=["pid"])
         render = handle._exposition.render
-        handle._exposition.render = lambda accept: (answered.inc(pid=os.getpid()), render(accept))[1]
+        handle._exposition.render = lambda accept: (answered.inc(pid=os.getpid()), render(accept))[
+            1
+        ]
         parent.say()
         parent.hear()
 
@@ -1022,7 +1084,9 @@ def test_one_port_is_served_by_several_processes_and_each_answers_for_all(folder
         for one in workers:
             one.hear()
         pages = [scrape() for _ in range(40)]
-        total = {page.value("workflow_runs_total", workflow="w", status="success") for page in pages}
+        total = {
+            page.value("workflow_runs_total", workflow="w", status="success") for page in pages
+        }
         assert total == {3}
         assert len(pages[-1].labels("answered_total")) == 3
         while len(workers) > 1:
@@ -1182,7 +1246,12 @@ def test_a_damaged_file_of_the_dead_is_told_and_replaced(folder):
     def body():
         handle = together(folder)
         found = []
-        for content in ("{", "[]", '{"boot": 5}', '{"boot": "BOOT", "buried": [], "admitted": [], "found": [[["calls"], 1]]}'):
+        for content in (
+            "{",
+            "[]",
+            '{"boot": 5}',
+            '{"boot": "BOOT", "buried": [], "admitted": [], "found": [[["calls"], 1]]}',
+        ):
             Path(folder, "dead.json").write_text(content.replace("BOOT", slotfile.boot().decode()))
             with warnings() as lines:
                 handle.collect()
@@ -1205,7 +1274,10 @@ def test_a_file_that_is_full_is_told_and_what_is_new_is_counted_for_this_process
         found = counted(handle)
         parent.say()
         parent.hear()
-        mine = [sum(v for k, v in found.items() if k[0] == name) for name in ("c_total", "workflow_runs_started_total")]
+        mine = [
+            sum(v for k, v in found.items() if k[0] == name)
+            for name in ("c_total", "workflow_runs_started_total")
+        ]
         return [*mine, len(lines), "use fewer label sets" in lines[0]]
 
     def body():
@@ -1223,7 +1295,9 @@ def test_a_file_that_is_full_is_told_and_what_is_new_is_counted_for_this_process
 def small_disk(folder, body):
     """What the code of `body` prints in a process that has a disk of 256 KiB at `folder`."""
     os.makedirs(folder)
-    unshare = ["unshare", "--mount"] if IS_ROOT else ["unshare", "--user", "--map-root-user", "--mount"]
+    unshare = (
+        ["unshare", "--mount"] if IS_ROOT else ["unshare", "--user", "--map-root-user", "--mount"]
+    )
     mount = f"mount -t tmpfs -o size=256k tmpfs '{folder}' && exec \"$@\""
     script = textwrap.dedent(f"folder = {folder!r}") + textwrap.dedent(body)
     done = subprocess.run(
@@ -1391,10 +1465,13 @@ def test_a_directory_that_is_emptied_while_processes_run_ends_nothing(folder, go
         return [*found, one.result(), len(lines)]
 
     # Ten and two; ten, which is what this process has itself; then they find each other again.
-    assert program(body) == {
-        "files": [12, 10, 13, 15, 0],
-        "directory": [12, 10, 10, 5, 0],
-    }[gone]
+    assert (
+        program(body)
+        == {
+            "files": [12, 10, 13, 15, 0],
+            "directory": [12, 10, 10, 5, 0],
+        }[gone]
+    )
 
 
 def test_what_is_there_of_an_earlier_start_of_the_machine_is_removed(folder):
@@ -1409,7 +1486,9 @@ def test_what_is_there_of_an_earlier_start_of_the_machine_is_removed(folder):
         Process(worker).wait()
         for path in Path(folder).iterdir():
             if f"{os.getpid()}-" not in path.name:
-                path.write_bytes(path.read_bytes().replace(slotfile.boot(), b"0" * len(slotfile.boot())))
+                path.write_bytes(
+                    path.read_bytes().replace(slotfile.boot(), b"0" * len(slotfile.boot()))
+                )
         found = [runs(handle, "w"), len(files(folder))]
         Process(worker).wait()
         return [*found, runs(handle, "w"), runs(handle, "w")]
@@ -1450,7 +1529,9 @@ def test_an_allocation_that_is_interrupted_hides_none_that_come_later(folder):
 # -- limits ------------------------------------------------------------------------------------------------------------
 
 
-def test_names_that_are_made_of_data_in_many_processes_are_few_in_the_end_and_no_count_is_lost(folder, monkeypatch):
+def test_names_that_are_made_of_data_in_many_processes_are_few_in_the_end_and_no_count_is_lost(
+    folder, monkeypatch
+):
     monkeypatch.setattr(cells, "LIMIT", 50)
     monkeypatch.setattr(declared.collector, "_limit", 40)
 
@@ -1496,7 +1577,11 @@ def test_names_that_are_made_of_data_in_many_processes_are_few_in_the_end_and_no
         for (kind, *fields), *_ in json.loads(Path(folder, "dead.json").read_text())["found"]:
             if kind != "number":
                 sizes.setdefault(kind, set()).add(str(fields[:5] if kind == "calls" else fields[4]))
-        return found, [len(sizes[k]) for k in ("calls", "counter", "histogram", "summary")], len(lines)
+        return (
+            found,
+            [len(sizes[k]) for k in ("calls", "counter", "histogram", "summary")],
+            len(lines),
+        )
 
     found, sizes, warned = program(body)
     for each in found:
@@ -1523,7 +1608,11 @@ def test_many_label_sets_of_the_dead_stay_bounded_where_nobody_looks(folder, mon
         known = json.loads(Path(folder, "dead.json").read_text())["found"]
         handle = together(folder)
         family = next(f for f in handle.collect() if f.name == "workflow_runs_started_total")
-        return len({tuple(d[1:6]) for d, *_ in known if d[0] == "calls"}), len(family.keys), sum(family.values)
+        return (
+            len({tuple(d[1:6]) for d, *_ in known if d[0] == "calls"}),
+            len(family.keys),
+            sum(family.values),
+        )
 
     known, shown, total = program(body)
     assert known <= 51

@@ -72,7 +72,12 @@ def vocabulary(*families):
             "apiVersion": "flowgauge.dev/v1alpha1",
             "kind": "WorkflowProfile",
             "metadata": {"name": "test"},
-            "spec": {"title": "Test", "description": "T.", "extends": None, "families": [*families]},
+            "spec": {
+                "title": "Test",
+                "description": "T.",
+                "extends": None,
+                "families": [*families],
+            },
         },
         source="test",
     )
@@ -149,7 +154,9 @@ def test_what_others_tell_cannot_be_recorded_and_that_is_logged(speak, told, rol
 
 
 def test_what_the_library_tells_of_itself_is_there(speak):
-    handle = speak(family("library.info", name="lib_info"), family("series.dropped"), family("message.rate"))
+    handle = speak(
+        family("library.info", name="lib_info"), family("series.dropped"), family("message.rate")
+    )
 
     assert handle.value("lib_info", version=flowgauge.__version__) == 1.0
     assert handle.value("series_dropped_total") is not None
@@ -164,7 +171,7 @@ def test_a_role_that_does_not_exist_is_logged_once_and_raises_nothing(told, role
         records.touch(role)
 
         [message] = told()
-        assert f"there is no role {role!r}; docs/roles.md lists them" in message.replace('\\', "")
+        assert f"there is no role {role!r}; docs/roles.md lists them" in message.replace("\\", "")
     assert records._collector.collect_all() == []
 
 
@@ -197,7 +204,9 @@ def test_a_role_that_is_recorded_as_another_kind_is_logged_once_and_nothing_is_r
             for _ in range(2):
                 record(role, 1.0, **labelled(role, name))
             [message] = told()
-            assert f"{role} is a {instrument}; it cannot be recorded as a {kind.split()[0]}" in message
+            assert (
+                f"{role} is a {instrument}; it cannot be recorded as a {kind.split()[0]}" in message
+            )
 
     after = series(handle, family(role)["name"])
     assert {key: value for key, value in after.items() if value != 0.0} == {
@@ -207,7 +216,12 @@ def test_a_role_that_is_recorded_as_another_kind_is_logged_once_and_nothing_is_r
 
 @pytest.mark.parametrize("amount", ["much", None, [], math.nan, math.inf, -1.0, Decimal("NaN")])
 def test_an_amount_that_is_none_is_logged_and_raises_nothing(speak, told, amount, name):
-    handle = speak(family("lease.failed"), family("restore.duration"), family("message.published"), family("message.rate"))
+    handle = speak(
+        family("lease.failed"),
+        family("restore.duration"),
+        family("message.published"),
+        family("message.rate"),
+    )
 
     records.count("lease.failed", amount, workflow=name)
     records.count("message.published", amount)
@@ -395,8 +409,14 @@ def test_large_numbers_before_set_up_are_in_their_buckets(speak, name):
 def test_as_many_bounds_are_not_the_same_bounds(name):
     [made] = vocabulary(family("restore.duration", buckets=[0.1, 1])).families
     reader = readings.Reader(made)
-    for bounds, counts in {(0.5, 2.0): [0, 1, 6], (0.05, 0.1): [3, 0, 4], (0.1, 1.0): [1, 2, 4]}.items():
-        recorded = {"restore.duration": [({"workflow": name}, Distribution(bounds, [1, 2, 4], 9.0))]}
+    for bounds, counts in {
+        (0.5, 2.0): [0, 1, 6],
+        (0.05, 0.1): [3, 0, 4],
+        (0.1, 1.0): [1, 2, 4],
+    }.items():
+        recorded = {
+            "restore.duration": [({"workflow": name}, Distribution(bounds, [1, 2, 4], 9.0))]
+        }
 
         read = reader.read({"run": [], "step": []}, recorded, 0.0)
 
@@ -431,7 +451,12 @@ def test_an_outcome_is_told_in_the_word_of_the_vocabulary(speak, name):
         found = series(handle, made)
         return {key[1][1]: value for key, value in found.items() if key[0] == ("workflow", name)}
 
-    assert told("record_processed_total") == {"success": 1, "failed": 2, "cancelled": 4, "skipped": 8}
+    assert told("record_processed_total") == {
+        "success": 1,
+        "failed": 2,
+        "cancelled": 4,
+        "skipped": 8,
+    }
     # Without a word for it, what was cancelled has failed.
     assert told("rows_total") == {"ok": 1, "bad": 6, "skipped": 8}
 
@@ -455,13 +480,16 @@ def test_a_counter_is_there_at_zero_for_each_known_workflow_so_that_its_first_ev
     made = family(role)["name"]
     with flowgauge.run(name):
         pass
-    born = {key: value for key, value in series(handle, made).items() if key[0] == ("workflow", name)}
+    born = {
+        key: value for key, value in series(handle, made).items() if key[0] == ("workflow", name)
+    }
 
     records.count(role, workflow=name, **({"outcome": "failed"} if "outcome" in kept else {}))
 
     outcomes = [{"outcome": word} for word in ("success", "failed", "cancelled")]
     assert born == {
-        (("workflow", name), *more.items()): 0.0 for more in (outcomes if "outcome" in kept else [{}])
+        (("workflow", name), *more.items()): 0.0
+        for more in (outcomes if "outcome" in kept else [{}])
     }
     more = {"outcome": "failed"} if "outcome" in kept else {}
     assert handle.value(made, workflow=name, **more) == 1.0
@@ -485,7 +513,12 @@ def test_the_other_outcomes_are_there_at_zero_from_the_first_record_on(speak, na
 
 
 def test_what_is_measured_and_what_is_recorded_add_up(speak, name):
-    handle = speak(family("run.retried"), family("run.last_success"), family("run.success_ratio"), family("slo.compliance"))
+    handle = speak(
+        family("run.retried"),
+        family("run.last_success"),
+        family("run.success_ratio"),
+        family("slo.compliance"),
+    )
     with flowgauge.run(name):
         pass
     with contextlib.suppress(KeyError), flowgauge.run(name):
@@ -498,7 +531,9 @@ def test_what_is_measured_and_what_is_recorded_add_up(speak, name):
     assert handle.value("run_last_success", workflow=name) == 4e9  # the later one
     records.set("run.success_ratio", 0.25, workflow=name)
     records.set("slo.compliance", 0.75, workflow=name)
-    assert handle.value("run_success_ratio", workflow=name) == 0.25  # the worse one, as of two processes
+    assert (
+        handle.value("run_success_ratio", workflow=name) == 0.25
+    )  # the worse one, as of two processes
     assert handle.value("slo_compliance", workflow=name) == 0.5
 
 
@@ -604,7 +639,9 @@ def test_a_run_that_is_told_is_like_one_that_is_measured(speak, name):
     assert value("run.success_ratio") == 0.5
     assert value("run.last_success") == pytest.approx(value("run.last_finish"), abs=60) != 0.0
     durations = series(handle, "run_duration")
-    took = {dict(key)["outcome"]: v.sum for key, v in durations.items() if dict(key)["workflow"] == name}
+    took = {
+        dict(key)["outcome"]: v.sum for key, v in durations.items() if dict(key)["workflow"] == name
+    }
     assert took == {"success": 0.5, "failed": 5.0, "cancelled": 0.0}
 
 
@@ -631,7 +668,9 @@ def test_a_run_ends_where_it_was_counted_as_started(name):
     assert calls(name) == (0, 0, (0, 0, 0))
 
 
-@pytest.mark.parametrize("seconds", [-1, -0.001, math.nan, math.inf, -math.inf, None, "soon", [], 10**400])
+@pytest.mark.parametrize(
+    "seconds", [-1, -0.001, math.nan, math.inf, -math.inf, None, "soon", [], 10**400]
+)
 def test_a_run_whose_duration_cannot_be_ends_all_the_same(told, seconds, name):
     records.run_started(name)
     records.run_finished(name, seconds)
@@ -671,7 +710,9 @@ def test_whatever_is_told_of_an_end_it_is_an_end(told, name):
     assert told() != []
 
 
-@pytest.mark.parametrize("odd", [Broken(), None, 5, b"x", "a\udc80", ["list"]], ids=lambda o: type(o).__name__)
+@pytest.mark.parametrize(
+    "odd", [Broken(), None, 5, b"x", "a\udc80", ["list"]], ids=lambda o: type(o).__name__
+)
 def test_names_that_are_no_text_raise_nothing_and_leave_no_run_in_progress(odd):
     before = sum(snapshot.active for _, snapshot in cells.snapshots("run"))
     records.run_started(odd, trigger="api", kind="k")

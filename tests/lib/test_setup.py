@@ -91,10 +91,7 @@ def test_a_port_in_use_is_reported_with_the_remedy_and_the_workflow_goes_on(obse
         pass
 
     assert (handle.serving, handle.port, handle.address) == (False, None, None)
-    assert (
-        handle.value("workflow_runs_total", workflow=name, status="success")
-        == 1
-    )
+    assert handle.value("workflow_runs_total", workflow=name, status="success") == 1
     [record] = caplog.records
     assert record.levelname == "ERROR"
     assert f"port {port} of 127.0.0.1: Address already in use" in record.getMessage()
@@ -144,10 +141,7 @@ def test_without_serving_no_port_is_opened(observe, name):
     handle = observe(serve=False)
 
     assert (handle.serving, handle.port) == (False, None)
-    assert (
-        handle.value("flowgauge_library_info", version=flowgauge.__version__)
-        == 1
-    )
+    assert handle.value("flowgauge_library_info", version=flowgauge.__version__) == 1
 
 
 def test_all_addresses_are_listened_on_by_default(observe, read):

@@ -99,9 +99,7 @@ def families(draw):
     name += draw(st.sampled_from(["", "_seconds", "_total", "_seconds_total", "_info"]))
     own = tuple(draw(st.lists(labels, unique=True, max_size=3)))
     keys = draw(st.lists(st.tuples(*[texts] * len(own)), unique=True, max_size=4 if own else 1))
-    return MetricFamily(
-        name, kind, draw(texts), own, keys, values_of(draw, kind, len(keys)), unit
-    )
+    return MetricFamily(name, kind, draw(texts), own, keys, values_of(draw, kind, len(keys)), unit)
 
 
 pages = st.lists(families(), max_size=3, unique_by=lambda family: family.name)
@@ -272,5 +270,7 @@ def test_the_unit_is_told_where_the_name_ends_with_it(name, unit, told):
 
     page = text.Renderer().render([family], openmetrics=True).decode()
 
-    assert [line.split()[3] for line in page.splitlines() if "# UNIT" in line] == [told] * bool(told)
+    assert [line.split()[3] for line in page.splitlines() if "# UNIT" in line] == [told] * bool(
+        told
+    )
     check(text.Renderer(), [family])

