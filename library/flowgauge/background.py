@@ -5,10 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from time import monotonic
+from typing import Final
 
 from flowgauge import forks, guard
 
 Sampler = Callable[[], object]
+# Seconds that are waited for a function that runs when everything ends.
+STOP_SECONDS: Final = 1.0
+# Seconds until the thread looks again when there is nothing to do.
+_REST: Final = 3600.0
 
 
 class Background:
@@ -18,10 +23,11 @@ class Background:
         self._clear()
 
     def _clear(self) -> None:
+        # Each function with its seconds and when it is due.
         self._samplers: dict[Sampler, tuple[float, float]] = {}
+        # Wakes the thread, which ends when there is another one of these.
         self._changed = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._stopped = False
+        self._threads: dict[None, threading.Thread] = {}
 
     def every(self, seconds: float, sampler: Sampler) -> None:
         """Call `sampler` every `seconds`, the first time at once; again with other seconds changes them.
@@ -32,13 +38,16 @@ class Background:
         """
         if not seconds > 0:
             raise ValueError(f"seconds is {seconds!r}, must be above 0")
-        self._samplers[sampler] = (seconds, monotonic())
-        self._changed.set()
-        if self._thread is None:
-            self._thread = threading.Thread(
-                target=self._run, name="flowgauge-samplers", daemon=True
+        samplers, changed = self._samplers, self._changed
+        samplers[sampler] = (seconds, monotonic())
+        changed.set()
+        if not self._threads:
+            made = threading.Thread(
+                target=self._run, args=(samplers, changed), name="flowgauge-samplers", daemon=True
             )
-            self._thread.start()
+            # Atomic: of two that begin at the same time, one starts its thread.
+            if self._threads.setdefault(None, made) is made:
+                made.start()
 
     def forget(self, sampler: Sampler) -> None:
         """Do not call it again."""
@@ -46,11 +55,12 @@ class Background:
 
     def stop(self) -> None:
         """End the thread; a function that is running is waited for, for a second at most."""
-        self._stopped = True
-        self._changed.set()
-        if self._thread is not None:
-            self._thread.join(1.0)
+        changed, threads = self._changed, self._threads
         self._clear()
+        changed.set()
+        for thread in list(threads.values()):
+            if thread.is_alive() and thread is not threading.current_thread():
+                thread.join(STOP_SECONDS)
 
     def restart(self) -> None:
         """Go on in a forked child, where the thread does not exist."""
@@ -59,29 +69,42 @@ class Background:
         for sampler, (seconds, _) in samplers.items():
             self.every(seconds, sampler)
 
-    def _run(self) -> None:
-        changed = self._changed
-        while not self._stopped:
+    def _run(self, samplers: dict[Sampler, tuple[float, float]], changed: threading.Event) -> None:
+        while self._changed is changed:
             changed.clear()
             now = monotonic()
-            due = now + 3600.0
-            for sampler, (seconds, at) in list(self._samplers.items()):
-                following = at
-                if at <= now:
+            due = now + _REST
+            for sampler, planned in list(samplers.items()):
+                seconds, at = planned
+                if at <= now and self._changed is changed:
                     _call(sampler)
                     # From the end, so that a slow one never runs all the time.
-                    following = monotonic() + seconds
-                    if sampler in self._samplers:
-                        self._samplers[sampler] = (seconds, following)
-                due = min(due, following)
+                    at = monotonic() + seconds
+                    _plan(samplers, sampler, planned, (seconds, at))
+                due = min(due, at)
             changed.wait(max(due - monotonic(), 0.0))
+
+
+def _plan(
+    samplers: dict[Sampler, tuple[float, float]],
+    sampler: Sampler,
+    before: tuple[float, float],
+    planned: tuple[float, float],
+) -> None:
+    """Plan the next call, unless the function was forgotten or got other seconds meanwhile."""
+    try:
+        if samplers[sampler] is before:  # no call from here to the next line
+            samplers[sampler] = planned
+    except KeyError:
+        return
 
 
 def _call(sampler: Sampler) -> None:
     try:
         sampler()
-    except Exception as error:
-        guard.report(f"sampler {getattr(sampler, '__name__', sampler)}", error)
+    # Also what is no Exception: `sys.exit` in one function must not end the others.
+    except BaseException as error:
+        guard.report(f"sampler {getattr(sampler, '__name__', type(sampler).__name__)}", error)
 
 
 background = Background()

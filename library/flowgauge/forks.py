@@ -12,22 +12,20 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_resets: list[Callable[[], None]] = []
-
 
 def on_fork(reset: Callable[[], None]) -> None:
-    """Call `reset` in every child that this process forks, in the order of registration."""
-    _resets.append(reset)
+    """Call `reset` in every child that this process forks, in the order of registration.
 
+    It comes after the hooks of modules that were loaded before the call, so it may use what they mend: the locks of
+    `threading` that starting a thread needs, for example.
+    """
 
-def _run() -> None:
-    for reset in _resets:
+    def run() -> None:
         # Logging a fault here could wait for a lock that died with its thread; the next reset matters more.
         try:  # noqa: SIM105 - `contextlib` is not loaded for this
             reset()
         except Exception:  # noqa: S110 - see above
             pass
 
-
-if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
-    os.register_at_fork(after_in_child=_run)
+    if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+        os.register_at_fork(after_in_child=run)

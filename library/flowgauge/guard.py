@@ -14,7 +14,7 @@ QUIET_SECONDS: Final = 60.0
 _reported: dict[str, float] = {}
 
 
-def report(place: str, error: Exception) -> None:
+def report(place: str, error: BaseException) -> None:
     """Log the error of a measurement, unless `place` had one in the last minute. Never raises."""
     _log(place, f"measuring failed at {place}; the workflow goes on without it", error)
 
@@ -24,7 +24,7 @@ def warn(place: str, text: str) -> None:
     _log(place, text, None)
 
 
-def _log(place: str, text: str, error: Exception | None) -> None:
+def _log(place: str, text: str, error: BaseException | None) -> None:
     try:
         now = monotonic()
         if now - _reported.get(place, -QUIET_SECONDS) < QUIET_SECONDS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -142,6 +143,7 @@ class Observability:
             if _current is self:
                 _current = None
                 self._unregister()
+                self._view.unbind()
                 background.stop()
                 if self.settings.exemplars:
                     cells.trace(None)
@@ -173,6 +175,9 @@ class Observability:
 
 _lock = threading.Lock()
 _current: Observability | None = None
+# How to leave the registries that the parent of a forked child had set up. The child leaves them when it sets up
+# itself: the lock of a registry may be held by a thread that the child does not have.
+_abandoned: list[Callable[[], None]] = []
 
 
 def setup_observability(
@@ -285,6 +290,9 @@ def _set_up(chosen: settings.Settings, *, strict: bool) -> Observability:
             f"monitoring is set up already ({_described(_current.settings)}), and now other settings were given "
             f"({_described(chosen)}); call setup_observability once, or close() the first handle before",
         )
+    while _abandoned:
+        with contextlib.suppress(KeyError):  # somebody else took it out
+            _abandoned.pop()()
     made = Observability(chosen)
     if chosen.serve:
         try:
@@ -356,6 +364,7 @@ def _reset() -> None:
     _lock = threading.Lock()
     if _current is not None:
         _current.abandon()
+        _abandoned.append(_current.discard)
         _current = None
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from flowgauge import clock, measures, sketch
+from flowgauge import clock, guard, measures, sketch
 from flowgauge.bins import CANCELLED, FAILED, GOOD, OUTCOMES
 from flowgauge.cell import Snapshot
 from flowgauge.metrics import (
@@ -102,13 +102,13 @@ class Reader:
             if self._complete:
                 self._born(series, {label: meant.get(label, "") for label in self._known})
             self._put(series, meant, self._converted(value))
-        keys = list(series)
-        if keys != self._keys:
-            self._keys = keys
+        # The same list as long as it is equal; scrapes in other threads may have seen other label sets.
+        keys, known = list(series), self._keys
+        if keys == known:
+            keys = known
+        self._keys = keys
         f = self.family
-        return MetricFamily(
-            f.name, f.type, f.help, self._names, self._keys, [*series.values()], _unit(f)
-        )
+        return MetricFamily(f.name, f.type, f.help, self._names, keys, [*series.values()], _unit(f))
 
     def _grouped(self, cells: Cells) -> dict[LabelValues, list[Snapshot]]:
         groups: dict[LabelValues, list[Snapshot]] = {}
@@ -318,11 +318,20 @@ def _listed(family: Family) -> Iterator[Labels]:
 def combined(families: Iterable[MetricFamily]) -> list[MetricFamily]:
     """The families with each name once: those that share one become one.
 
-    Where they have the same series, counters are added, and of others the first value counts.
+    Where they have the same series, counters are added, and of others the first value counts. One of another kind
+    than the first of its name is left out, since a metric has one kind.
     """
     by_name: dict[str, list[MetricFamily]] = {}
     for family in families:
-        by_name.setdefault(family.name, []).append(family)
+        parts = by_name.setdefault(family.name, [])
+        if not parts or parts[0].kind == family.kind:
+            parts.append(family)
+        else:
+            guard.warn(
+                f"name {family.name}",
+                f"{family.name} is a {parts[0].kind} already, and the {family.kind} of this name is not shown;"
+                " use another name",
+            )
     return [_joined(parts) if len(parts) > 1 else parts[0] for parts in by_name.values()]
 
 
@@ -337,7 +346,8 @@ def _joined(parts: list[MetricFamily]) -> MetricFamily:
         at = [part.labels.index(label) if label in part.labels else -1 for label in labels]
         for key, value in zip(part.keys, part.values, strict=True):
             whole = tuple([key[i] if i >= 0 else "" for i in at])
-            known = series.setdefault(whole, value)
-            if known is not value and part.kind == "counter":
-                series[whole] = _plus(known, value)
+            if whole not in series:
+                series[whole] = value
+            elif part.kind == "counter":
+                series[whole] = _plus(series[whole], value)
     return parts[0]._replace(labels=labels, keys=[*series], values=[*series.values()])

@@ -8,6 +8,7 @@ from importlib import metadata
 from time import perf_counter
 
 from flowgauge import cells, guard, readings, records, slots
+from flowgauge.bins import GRID
 from flowgauge.declared import collector as declared
 from flowgauge.metrics import MetricFamily, Value
 from flowgauge.profiles.types import Profile
@@ -37,6 +38,11 @@ class View:
         cells.rebind("run", self._vocabulary.bounds("run"))
         cells.rebind("step", self._vocabulary.bounds("step"))
         records.bind(self._vocabulary.recorded())
+
+    def unbind(self) -> None:
+        """Count in fine buckets again, so that what comes before the next set-up falls into any profile's."""
+        cells.rebind("run", GRID)
+        cells.rebind("step", GRID)
 
     def collect(self) -> list[MetricFamily]:
         """The families of this instant, each name once, in the order of the profile."""

@@ -199,12 +199,37 @@ def test_the_endpoint_of_a_worker_in_threads_begins_and_ends_with_it(profile):
         urllib.request.urlopen(address, timeout=LONG)
 
 
-def test_a_set_up_of_the_program_is_left_as_it_is(profile):
+def test_a_set_up_of_the_program_is_left_as_it_is(profile, caplog):
     app = make_app("own", profile)
+
+    @app.task(name="prepared", shared=False)
+    def prepared():
+        pass
+
     with flowgauge.setup_observability(profile=profile, serve=False) as own:
         with run_worker(app, "solo"):
             assert observability.current() is own
+            assert value("finished_total", task="prepared", status="failed") == 0
         assert observability.current() is own
+    assert "measuring failed" not in caplog.text
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_process_that_a_worker_forks_does_not_end_what_the_worker_opened(
+    profile, tmp_path, monkeypatch
+):
+    with run_worker(make_app("forking", profile), "solo"):
+        monkeypatch.setattr(integration._Worker, "folder", str(tmp_path))
+        pid = os.fork()
+        if pid == 0:
+            try:
+                integration._worker_ends()  # as at the end of an interpreter
+            finally:
+                os._exit(0)
+        os.waitpid(pid, 0)
+
+        assert tmp_path.exists()
+    assert not tmp_path.exists()
 
 
 def test_instrumenting_does_not_complete_the_application():
@@ -524,3 +549,4 @@ def test_a_task_whose_process_is_killed_has_failed(prefork):
 
         prefork.wait(1, "finished_total", task="sleep", status="failed")
         prefork.wait(0, "active", task="sleep")
+        assert prefork.value("errors_total", task="sleep", type="aborted") == 1

@@ -227,19 +227,20 @@ def test_a_cancellation_during_the_push_waits_for_it(gateway, run, slow, job):
     status, said, _ = run(
         """
         async def main():
+            began = time.monotonic()
             try:
                 async with asyncio.timeout(0.3):
                     async with batch(os.environ["JOB"]):
                         pass
             except TimeoutError:
-                say("timeout")
+                say(time.monotonic() - began > 0.75)
 
         asyncio.run(main())
         """,
         slow(0.8).address,
     )
 
-    assert (status, said) == (0, ["timeout"])
+    assert (status, said) == (0, ["True"])
     assert gateway.runs(job) == {"success": 1}
 
 
@@ -1054,6 +1055,8 @@ STORM = """
             ended += 1
         lost = time.monotonic() + 2
         while ended + kept + outside < rounds:
+            # Python 3.11 may overlook a signal that came to a thread which was ending, until the lock changes hands.
+            time.sleep(1e-5)
             assert time.monotonic() < lost, ("lost", ended, kept, outside, rounds)
         assert ended + kept + outside == rounds, ("twice", ended, kept, outside, rounds)
         assert pushed == rounds, (pushed, rounds)
