@@ -185,7 +185,9 @@ def test_after_the_end_it_begins_anew_without_what_was_called_before(background)
     assert (len(before), len(ours())) == (done, 1)
 
 
-def test_a_function_that_hangs_does_not_hold_up_the_end_nor_what_comes_after(background, monkeypatch):
+def test_a_function_that_hangs_does_not_hold_up_the_end_nor_what_comes_after(
+    background, monkeypatch
+):
     monkeypatch.setattr(module, "STOP_SECONDS", 0.05)
     entered, go_on, callers = threading.Event(), threading.Event(), []
 

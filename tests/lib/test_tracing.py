@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 import traceback
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import PurePosixPath
@@ -1534,12 +1535,13 @@ def test_importing_loads_nothing_heavy():
 
 
 def test_the_name_of_a_tracer_that_is_gone_is_gone_too():
-    before = len(tracers._keepers)
     tracer = SimpleTracer()
-    assert len(tracers._keepers) == before + 1
+    own = weakref.ref(tracer)
+    assert any(keeper() is tracer for keeper in tracers._keepers)
     del tracer
     gc.collect()
-    assert len(tracers._keepers) == before
+    assert own() is None
+    assert all(keeper() is not None for keeper in tracers._keepers)
 
 
 # -- forks ------------------------------------------------------------------------------------------------------------

@@ -389,7 +389,7 @@ def test_a_slow_back_end_costs_the_time_that_was_given(http):
     with pytest.raises(ExportError, match="timed out"):
         exporter.export([counter("a", 1.0)])
 
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 6.5
 
 
 def test_a_forked_child_sends_its_own_counts_under_its_own_tag(http, store, exporter):

@@ -167,7 +167,7 @@ def test_stopping_waits_no_longer_than_told():
     done.set()
 
     assert not in_time
-    assert 0.2 <= took < 3
+    assert 0.2 <= took < 8
     receivers.until(lambda: not any(t.name == "flowgauge-flusher" for t in threading.enumerate()))
 
 
@@ -224,7 +224,7 @@ Flusher(
     done.set()
 
     assert http.requests
-    assert 0.5 < took < 4
+    assert 0.5 < took < 9
 
 
 def test_a_flusher_that_was_stopped_does_not_export_at_the_end(statsd):

@@ -387,7 +387,7 @@ def test_a_silent_name_server_holds_nobody_up_and_is_asked_once(monkeypatch):
             exporter.export([counter("a", 1.0)])
     silence.set()
 
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 7
     assert asked == [1]
 
 
@@ -510,7 +510,7 @@ def test_a_fork_in_the_middle_of_an_export_does_not_hang_the_child(statsd):
     def child():
         began = time.monotonic()
         exporter.export([counter("a", 2.0)])
-        return time.monotonic() - began < 2
+        return time.monotonic() - began < 7
 
     try:
         assert receivers.in_child(child) == "True"
