@@ -103,9 +103,9 @@ class Reader:
                 self._born(series, {label: meant.get(label, "") for label in self._known})
             self._put(series, meant, self._converted(value))
         # The same list as long as it is equal; scrapes in other threads may have seen other label sets.
-        keys, known = list(series), self._keys
-        if keys == known:
-            keys = known
+        keys, before = list(series), self._keys
+        if keys == before:
+            keys = before
         self._keys = keys
         f = self.family
         return MetricFamily(f.name, f.type, f.help, self._names, keys, [*series.values()], _unit(f))
