@@ -49,6 +49,8 @@ class Sum:
             raise ValueError(f"a run of {found.description[0]} has {len(found.values)} slots")
         elif found.description[0] == "calls":
             _add_calls(known, found)
+        elif found.description[0] == "meter":
+            _add_meters(known.values, found.values)
         elif found.description[0] == "gauge":
             known.values[:] = merged(found.description[-1], [known.values, found.values])
         else:
@@ -126,7 +128,7 @@ class Dead(Sum):
 def left(found: Found, died: float) -> Found | None:
     """What is left of a run of a process that was found dead then (`perf_counter`); the run is changed."""
     kind = found.description[0]
-    if kind == "gauge" and found.description[-1] == "sum":
+    if kind == "meter" or (kind == "gauge" and found.description[-1] == "sum"):
         return None
     if kind == "calls":
         _abort(found, died)
@@ -184,6 +186,16 @@ def _add_calls(known: Found, found: Found) -> None:
         for slot in range(ERRORS, COUNTS):
             if more[slot]:
                 values[_slot(known, names.get(slot, OTHER))] += more[slot]
+
+
+def _add_meters(values: list[float], more: list[float]) -> None:
+    """Add up rings: when the first event was, then for each place the second that it is of, and its count."""
+    values[0] = min(filter(None, (values[0], more[0])), default=0.0)
+    for i in range(1, len(values), 2):
+        if more[i] == values[i]:
+            values[i + 1] += more[i + 1]
+        elif more[i] > values[i]:
+            values[i : i + 2] = more[i : i + 2]
 
 
 def _slot(found: Found, error: str) -> int:

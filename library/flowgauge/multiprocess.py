@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from flowgauge.slots import Description, Values
 
 _NAME: Final = re.compile(r"\d+-[0-9a-f]{16}\.slots(\.new)?")
+_CPU: Final = ("number", "cpu")
 _DEAD: Final = "dead.json"
 _LOCK: Final = "lock"
 # How often to begin anew when another process puts the dead together while we read.
@@ -72,6 +73,7 @@ class Directory:
         self._reading = RLock()
         self._burying = False
         self._found: list[Found] = []
+        self._usage = Usage((), 0.0)
 
     # -- what this process counts --------------------------------------------------------------------------------------
 
@@ -173,9 +175,13 @@ class Directory:
             ):
                 yield found
 
-    def number(self, name: str) -> float:
-        """The sum of a number of other processes, as of the last `refresh`."""
-        return sum(f.values[0] for f in self._found if f.description == ("number", name))
+    def runs(self, description: Description) -> list[list[float]]:
+        """What other processes counted under a description without labels, as of the last `refresh`."""
+        return [found.values for found in self._found if found.description == description]
+
+    def usage(self) -> Usage:
+        """What all processes of the program use, as of the last `refresh`."""
+        return self._usage
 
     def admitted(self, family: Family, keys: Collection[Key], limit: int) -> Collection[Key]:
         """Which label sets have a series of their own, of a metric that has more than `limit` for all processes.
@@ -222,6 +228,7 @@ class Directory:
         names = self._names()
         dead = self._load()
         whole = Sum()
+        used = [self._own_usage()]
         for found in dead.found():
             whole.add(Found(found.description, [*found.values], {**found.errors}))
         ended = []
@@ -235,8 +242,12 @@ class Directory:
                 part = self._part(name)
                 if part.is_over:
                     ended.append(name)
+                used.append(part.usage)
                 self._sum(whole, part.found, name)
         self._found = whole.found()
+        ended_cpu = sum(run[0] for run in self.runs(_CPU))
+        pids = tuple(pid for usage in used for pid in usage.pids)
+        self._usage = Usage(pids, ended_cpu + sum(usage.cpu for usage in used))
         for name in self._readers.keys() - set(names):
             del self._readers[name]
         return ended
@@ -283,12 +294,19 @@ class Directory:
             found = named(runs)
             if is_dead:
                 found = [part for each in found if (part := left(each, died)) is not None]
-            return _Part(found, is_over=is_dead)
+                return _Part([*found, Found(_CPU, [header.cpu], {})], is_over=True)
+            return _Part(found, is_over=False, usage=_usage(name, fd, header))
         except (OSError, ValueError, TypeError, LookupError) as error:
             self._skip(name, str(error))
             return _NOTHING
         finally:
             os.close(fd)
+
+    def _own_usage(self) -> Usage:
+        seconds = _cpu(os.getpid())
+        if self._own is not None:
+            seconds = self._own.note_cpu(seconds)
+        return Usage((os.getpid(),), seconds)
 
     def _descriptions(self) -> dict[bytes, Description]:
         if len(self._known) > _DESCRIPTIONS:
@@ -398,11 +416,19 @@ class Directory:
         return age > _UNFINISHED
 
 
+class Usage(NamedTuple):
+    """The processes whose numbers are those of this container's, and the seconds of CPU that all have used."""
+
+    pids: tuple[int, ...]
+    cpu: float
+
+
 class _Part(NamedTuple):
     """What one process counted, and whether that was all."""
 
     found: list[Found]
     is_over: bool
+    usage: Usage = Usage((), 0.0)
 
 
 _NOTHING: Final = _Part([], is_over=False)
@@ -447,13 +473,43 @@ def refresh() -> None:
         _directory.refresh()
 
 
-def number(name: str) -> float:
-    """The sum of a number of other processes, as of the last `refresh`."""
-    return _directory.number(name) if _directory is not None else 0.0
+def runs(description: Description) -> list[list[float]]:
+    """What other processes counted under a description without labels, as of the last `refresh`."""
+    return _directory.runs(description) if _directory is not None else []
+
+
+def usage() -> Usage:
+    """What all processes of the program use, as of the last `refresh`."""
+    return (
+        _directory.usage() if _directory is not None else Usage((os.getpid(),), _cpu(os.getpid()))
+    )
+
+
+def _usage(name: str, fd: int, header: slotfile.Header) -> Usage:
+    """What a living process uses; unknown if its number is none here. What was said once is never taken back."""
+    pid = int(name.partition("-")[0])
+    if header.namespace != slotfile.namespace():
+        return Usage((), header.cpu)
+    seconds = max(_cpu(pid), header.cpu)
+    if seconds > header.cpu:
+        slotfile.note_cpu(fd, seconds)
+    return Usage((pid,), seconds)
+
+
+def _cpu(pid: int) -> float:
+    """Seconds of CPU that a process has used; 0 where that cannot be told."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # The name of the program, in parentheses, may contain anything; fields 14 and 15 count from behind it.
+            user, system = file.read().rpartition(b")")[2].split()[11:13]
+    except (OSError, ValueError):
+        return 0.0
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def _move() -> None:
     if _directory is not None:
+        slots.moved()
         cells.share(_directory)
         instruments.share(_directory)
 

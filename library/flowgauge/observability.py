@@ -7,7 +7,7 @@ import errno
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -309,7 +309,18 @@ def _set_up(chosen: settings.Settings, *, strict: bool) -> Observability:
 def _process_sources() -> tuple[Callable[[], Any], ...]:
     from flowgauge import process  # noqa: PLC0415 - a name of this module would hide it
 
-    return (process.families, process.interpreter)
+    def usage() -> Iterator[MetricFamily]:
+        if slots.is_shared():
+            # Whoever is asked tells what all use: numbers of one at a time would make no sense.
+            from flowgauge import multiprocess  # noqa: PLC0415 - few programs are several processes
+
+            yield from process.families(*multiprocess.usage())
+            yield from process.interpreter(of_several=True)
+        else:
+            yield from process.families()
+            yield from process.interpreter()
+
+    return (usage,)
 
 
 def _registered(

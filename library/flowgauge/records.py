@@ -11,12 +11,13 @@ logged, rarely, and nothing is recorded; nothing is ever raised.
 from __future__ import annotations
 
 import math
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, Literal
 
-from flowgauge import cells, forks, guard
+from flowgauge import cells, forks, guard, slots
 from flowgauge.bins import CANCELLED, FAILED, GOOD, GRID
 from flowgauge.cell import OTHER, Cell
 from flowgauge.instruments import (
@@ -35,6 +36,7 @@ from flowgauge.profiles.roles import ROLES
 
 if TYPE_CHECKING:
     from flowgauge.bins import Bounds
+    from flowgauge.slots import Values
 
 Outcome = Literal["good", "failed", "cancelled"]
 
@@ -302,42 +304,70 @@ def _name(role: str) -> str:
 
 
 class _Meter:
-    """How many a second, over the last whole seconds: a ring of counts, each with the second that it is of."""
+    """How many a second, over the last whole seconds.
+
+    A ring in a run of slots: when the first event was, then for each place the second that it is of, and its count.
+    """
 
     def __init__(self) -> None:
-        self._counts = [0.0] * (2 * WINDOW)
-        self._seconds = [-1] * (2 * WINDOW)
-        self._first = math.inf
+        self._ring: Values | None = None
 
     def mark(self, amount: float) -> None:
         if not (amount > 0 and amount - amount == 0):
             return  # the counter says what is wrong with it
         number = float(amount)
-        second = int(perf_counter())
-        i = second % (2 * WINDOW)
-        self._first = min(self._first, second)
-        if self._seconds[i] != second:
-            self._seconds[i] = second
-            self._counts[i] = 0.0
-        self._counts[i] += number
+        ring = self._ring
+        if ring is None:
+            self._ring = ring = slots.allocate(_METER, 1 + 4 * WINDOW)
+        second = float(int(perf_counter()))
+        i = 1 + 2 * (int(second) % (2 * WINDOW))
+        # No call from here on (see `slots`).
+        if not ring[0]:
+            ring[0] = second
+        if ring[i] != second:
+            ring[i] = second
+            ring[i + 1] = 0.0
+        ring[i + 1] += number
 
     def rate(self, now: float) -> float:
+        rings = [list(self._ring)] if self._ring is not None else []
+        rings += _elsewhere(_METER)
+        first = min((ring[0] for ring in rings if ring[0]), default=math.inf)
         newest = int(now)
-        oldest = max(newest - WINDOW + 1, self._first)
-        # The seconds first: a count that is set anew meanwhile must not be taken for one of the window.
-        seconds, counts = list(self._seconds), list(self._counts)
+        oldest = max(newest - WINDOW + 1, first)
         found = sum(
-            n for n, second in zip(counts, seconds, strict=True) if oldest <= second <= newest
+            ring[i + 1]
+            for ring in rings
+            for i in range(1, len(ring), 2)
+            if oldest <= ring[i] <= newest
         )
         return found / max(now - oldest, 1.0)
 
+    def move(self) -> None:
+        old = self._ring
+        if old is not None:
+            self._ring = slots.allocate(_METER, len(old))
+            for i, value in enumerate(old):
+                self._ring[i] = value
 
+    def forget(self) -> None:
+        self._ring = None
+
+
+def _elsewhere(description: slots.Description) -> list[list[float]]:
+    # Loaded only where several processes are one program.
+    shared = sys.modules.get("flowgauge.multiprocess")
+    return shared.runs(description) if shared is not None else []
+
+
+_METER: Final = ("meter", "message.rate")
 _meter = _Meter()
 
 
 def _reset() -> None:
     _begun.clear()
-    _meter.__init__()  # type: ignore[misc]
+    _meter.forget()
 
 
 forks.on_fork(_reset)
+slots.on_move(_meter.move)

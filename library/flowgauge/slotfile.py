@@ -3,7 +3,8 @@
 Words of eight bytes in the order of the machine, since nobody else reads them:
 
     header   name of the format (2 words); when others found the owner dead, on the clock of `perf_counter`, 0 while
-             it lives; one word that is free; which boot of the machine this is (4 words)
+             it lives; seconds of CPU that it had used when somebody last looked; which boot of the machine this is
+             (4 words); in which namespace its number is its number
     record   its length in bytes; its state, which is the length of the description (31 bits), whether the record was
              released (1 bit) and the number of slots (32 bits); the description as JSON, padded; the slots
 
@@ -42,9 +43,12 @@ UNBORN: Final = ".slots.new"
 
 _MAGIC: Final = b"flowgauge-slots2"
 _DIED: Final = 16
+_CPU: Final = 24
 _BOOT: Final = 32
-_HEADER: Final = 64
+_NAMESPACE: Final = 64
+_HEADER: Final = 72
 _DOUBLE: Final = struct.Struct("=d")
+_WORD: Final = struct.Struct("=Q")
 _RELEASED: Final = 1 << 31
 
 
@@ -92,6 +96,7 @@ class Writer:
             self._map[: len(_MAGIC)] = _MAGIC
             self._words = memoryview(self._map).cast("Q")
             self._doubles = memoryview(self._map).cast("d")
+            self._words[_NAMESPACE // 8] = namespace()
             os.rename(unborn, self._path)
         except BaseException:
             os.close(self._fd)
@@ -135,6 +140,11 @@ class Writer:
         It happens when the lock was lost, as by who closes all descriptors to become a daemon.
         """
         return bool(self._doubles[_DIED // 8])
+
+    def note_cpu(self, seconds: float) -> float:
+        """Write down how much CPU this process has used; returns the most that anybody has seen."""
+        self._doubles[_CPU // 8] = seconds = max(seconds, self._doubles[_CPU // 8])
+        return seconds
 
     def hold(self) -> bool:
         """Take the lock again, if it was lost and nobody has noticed; False where that cannot be done any more."""
@@ -293,6 +303,8 @@ class Header(NamedTuple):
 
     is_of_this_boot: bool
     died: float
+    cpu: float
+    namespace: int
 
 
 def header(fd: int) -> Header:
@@ -308,7 +320,12 @@ def header(fd: int) -> Header:
     data = os.pread(fd, _HEADER, 0)
     if len(data) < _HEADER or data[: len(_MAGIC)] != _MAGIC:
         raise CorruptError("it does not begin as a file of this version of the library")
-    return Header(data[_BOOT : _BOOT + len(boot())] == boot(), _DOUBLE.unpack_from(data, _DIED)[0])
+    return Header(
+        data[_BOOT : _BOOT + len(boot())] == boot(),
+        _DOUBLE.unpack_from(data, _DIED)[0],
+        _DOUBLE.unpack_from(data, _CPU)[0],
+        _WORD.unpack_from(data, _NAMESPACE)[0],
+    )
 
 
 def is_locked(fd: int) -> bool:
@@ -325,6 +342,11 @@ def declare_dead(fd: int, moment: float) -> None:
     os.pwrite(fd, _DOUBLE.pack(moment), _DIED)
 
 
+def note_cpu(fd: int, seconds: float) -> None:
+    """Write down how much CPU the owner has used: when it is dead, nobody can tell any more."""
+    os.pwrite(fd, _DOUBLE.pack(seconds), _CPU)
+
+
 def tuples(value: Any) -> Any:
     """What JSON made lists of."""
     return tuple(tuples(item) for item in value) if isinstance(value, list) else value
@@ -338,6 +360,14 @@ def boot() -> bytes:
             return file.read().strip().replace(b"-", b"")[:32]
     except OSError:
         return b"unknown"
+
+
+def namespace() -> int:
+    """What tells one numbering of processes from another: containers have their own. 0 where that is not known."""
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        return 0
 
 
 def _content(fd: int) -> bytes:

@@ -18,7 +18,7 @@ from flowgauge import forks, guard
 # `typing` alone costs more than all that this library loads in a program that only decorates functions.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any, Final, Protocol
 
     class Values(Protocol):
@@ -100,6 +100,17 @@ def use(storage: Storage) -> None:
     _storage = storage
 
 
+def on_move(move: Callable[[], None]) -> None:
+    """Call `move` when other processes begin to read what this one counts: it takes a new run and fills it."""
+    _moves.append(move)
+
+
+def moved() -> None:
+    """Have everybody move who wanted to be called."""
+    for move in _moves:
+        move()
+
+
 def _settled() -> Storage:
     """Decide on the storage when the first run is taken, which is before anything is set up."""
     # Threads wait for the one that came first: a run that was taken meanwhile would never be moved.
@@ -122,6 +133,7 @@ def _settled() -> Storage:
     return _storage or _private
 
 
+_moves: list[Callable[[], None]] = []
 _private: Final = _Private()
 _storage: Storage | None = None
 _settling = RLock()

@@ -960,6 +960,78 @@ def test_what_was_dropped_is_the_sum_of_all_processes(folder):
     assert program(body) == [10, 10]
 
 
+def test_cpu_memory_and_files_are_those_of_all_processes_and_cpu_never_goes_down(folder):
+    def worker(parent):
+        end = time.process_time() + 0.15
+        while time.process_time() < end:
+            run("w")
+        parent.say()
+        parent.hear()
+
+    def scraper(_):
+        return numbers(flowgauge.setup_observability(serve=False))
+
+    def numbers(handle):
+        return [
+            handle.value("process_cpu_seconds_total"),
+            handle.value("process_resident_memory_bytes"),
+            handle.value("process_open_fds"),
+        ]
+
+    def body():
+        handle = together(folder)
+        found = [numbers(handle)]
+        workers = [Process(worker) for _ in range(3)]
+        for one in workers:
+            one.hear()
+        found.append(numbers(handle))
+        for one in workers:
+            one.kill()
+            found += [numbers(handle), Process(scraper).result()]
+        names = {family.name for family in handle.collect()}
+        return found, "python_gc_collections_total" in names
+
+    found, tells_collections = program(body)
+    cpu, memory, opened = zip(*found, strict=True)
+    assert cpu[1] - cpu[0] >= 0.4
+    assert list(cpu) == sorted(cpu)
+    assert memory[1] > 3 * memory[0]
+    assert opened[1] >= 4 * opened[0] - 20
+    assert memory[-1] < memory[1]
+    assert not tells_collections
+
+
+def test_the_rate_of_messages_is_that_of_all_living_processes(folder):
+    def worker(parent):
+        records.count("message.published", 1000, message="m")
+        parent.say()
+        parent.hear()
+
+    def rate():
+        multiprocess.refresh()
+        return next(f for r, f in records.families() if r == "message.rate").values[0]
+
+    def body():
+        records.count("message.published", 500, message="m")
+        before = rate()
+        together(folder)
+        workers = [Process(worker) for _ in range(2)]
+        for one in workers:
+            one.hear()
+        found = [before, rate(), Process(lambda _: rate()).result()]
+        workers[0].kill()
+        found.append(rate())
+        workers[1].kill()
+        return found
+
+    before, mine, theirs, after = program(body)
+    assert before > 100
+    # The clock goes on while this is read.
+    assert 3 * before < mine <= 5.01 * before
+    assert 0.3 * mine < theirs <= mine
+    assert after < 0.9 * mine
+
+
 # -- who reads ---------------------------------------------------------------------------------------------------------
 
 
