@@ -1386,7 +1386,7 @@ def test_what_is_not_ours_is_left_alone_and_what_is_damaged_is_told_once(folder)
         kept = {*foreign, *(os.path.basename(name(i)) for i in range(1, 7))}
         # Dead, ours, and damaged: what is whole of it counts.
         damaged = {7: good[: end - 30], 8: good[:end] + b"\xff\xfe" + good[end + 2 :], 9: good[:60]}
-        at = 64
+        at = slotfile._HEADER
         while struct.unpack_from("<Q", good, at)[0]:
             last, at = at, at + struct.unpack_from("<Q", good, at)[0]
         damaged[10] = good[:last] + struct.pack("<Q", 1 << 40) + good[last + 8 :]

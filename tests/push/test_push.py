@@ -266,7 +266,7 @@ def test_without_them_it_says_what_is_missing_and_is_not_tried_again(secured, pu
         pusher(url, ca_file=ca, client_cert=cert, auth=("me", "wrong")).push()
     with pytest.raises(PushError, match=r"certificate verify failed.*\(1 attempt .*ca_file"):
         pusher(url, client_cert=cert).push()
-    with pytest.raises(PushError, match=r"400 Bad Request: .*HTTPS server"):
+    with pytest.raises(PushError, match="400 Bad Request"):
         pusher(url.replace("https", "http")).push()
 
 
@@ -658,7 +658,7 @@ def test_a_regular_pusher_pushes_at_once_and_regularly_and_a_last_time(gateway, 
 
     assert one.every(1) is one
     # The first at once: the second, a second later, would be the first one that is seen if it were not.
-    wait_for(lambda: gateway.value("x", job=job) >= 1)
+    wait_for(lambda: (gateway.value("x", job=job) or 0) >= 1)
     wait_for(lambda: gateway.value("x", job=job) >= 2)
     seen = gateway.value("x", job=job)
     assert one.stop() is True
