@@ -74,7 +74,7 @@ class Background:
             changed.clear()
             now = monotonic()
             due = now + _REST
-            for sampler, planned in list(samplers.items()):
+            for sampler, planned in {**samplers}.items():
                 seconds, at = planned
                 if at <= now and self._changed is changed:
                     _call(sampler)

@@ -14,7 +14,7 @@ import itertools
 from bisect import bisect_left
 from time import perf_counter
 
-from flowgauge import slots
+from flowgauge import guard, slots
 from flowgauge.bins import GOOD, OUTCOMES, Bins
 
 TYPE_CHECKING = False
@@ -198,9 +198,18 @@ class Cell:
                 values[wrong] += failed
                 break
         if self._tracer is not None:
-            labels = self._tracer()
+            try:  # noqa: SIM105 - `suppress` would be a call
+                self._mark(inner, elapsed, now)
+            except RecursionError:  # no stack is left for it, but the end is counted
+                pass
+
+    def _mark(self, inner: int, elapsed: float, now: float) -> None:
+        try:
+            labels = self._tracer() if self._tracer is not None else ()
             if labels:
                 self._marks[inner] = Mark(elapsed, now, labels)
+        except Exception as error:
+            guard.report("exemplar", error)
 
     def begin(self, amount: float = 1.0) -> None:
         """Count starts whose ends are told by `count`."""
@@ -232,7 +241,7 @@ class Cell:
             self._pending = each
             self._retired = rest
             self._empty(*each)
-        for error, slot in list(self._errors.items()):
+        for error, slot in {**self._errors}.items():
             self._announce(error, slot)
 
     def _replace(self, bounds: Bounds) -> None:
@@ -279,8 +288,19 @@ class Cell:
 
     def snapshot(self) -> Snapshot:
         """All numbers of one instant."""
+        return self._read(apart=False)[0]
+
+    def snapshots(self) -> list[Snapshot]:
+        """All numbers of one instant; behind the first, only sums of durations: those of each earlier set-up.
+
+        Other processes see them apart, and must come to the same sum, to its last bit.
+        """
+        return self._read(apart=True)
+
+    def _read(self, *, apart: bool) -> list[Snapshot]:
         values: list[float] = []
         rest: list[float] = []
+        sums: list[list[float]] = []
         bounds = self.bounds
         pending = self._pending
         retired = self._retired
@@ -295,9 +315,13 @@ class Cell:
             for run, each in retired:
                 # These do not change any more, or count on beside the one that is counted in now.
                 rest[_ALL] = run
+                if apart:
+                    sums.append(rest[SUMS:BEGUN])
+                    rest[SUMS:BEGUN] = [0.0] * (BEGUN - SUMS)
                 _move(rest, each, whole, bounds)
             values = whole
-        return read(values, bounds, {**self._errors}, {**self._marks})
+        first = read(values, bounds, {**self._errors}, {**self._marks})
+        return [first, *[_of_sums(each, bounds) for each in sums]]
 
     def reset(self) -> None:
         """Forget everything, in a forked child."""
@@ -343,6 +367,12 @@ def read(
         last_finish=max(values[LAST:SUMS]),
         marks=marks,
     )
+
+
+def _of_sums(sums: list[float], bounds: Bounds) -> Snapshot:
+    made = read([0.0] * (COUNTS + len(OUTCOMES) * (len(bounds) + 1)), bounds, {}, {})
+    made.bins.sums = sums
+    return made
 
 
 def _move(source: Values, source_bounds: Bounds, target: Values, bounds: Bounds) -> None:

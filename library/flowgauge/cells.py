@@ -127,8 +127,12 @@ def snapshots(scope: Scope) -> Cells:
         except IndexError:  # another scrape was faster
             break
         ended.end(started, now, outcome, error)
-    own = [(key, found.snapshot()) for key, found in list(_cells[scope].items())]
-    return own if _elsewhere is None else _with_others(own, scope, _elsewhere)
+    # Copied without making a tuple for each: the garbage collector could run, and finalizers that make cells.
+    known = {**_cells[scope]}
+    if _elsewhere is None:
+        return [(key, found.snapshot()) for key, found in known.items()]
+    own = [(key, each) for key, found in known.items() for each in found.snapshots()]
+    return _with_others(own, scope, _elsewhere)
 
 
 def _with_others(own: Cells, scope: Scope, others: Others) -> Cells:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_left
 from collections.abc import Iterable
+from math import fsum
 from operator import add
 from typing import TYPE_CHECKING, Final
 
@@ -30,10 +31,17 @@ _INFINITY: Final = float("inf")
 
 
 class Sum:
-    """Runs of slots that count the same, added up."""
+    """Runs of slots that count the same, added up: exactly, whatever the order.
+
+    Sums of floats depend on the order in which they are added, in their last bits. A counter that is less by one bit,
+    because a process died and is added at another place, has begun anew for Prometheus, which then counts all of it
+    once more.
+    """
 
     def __init__(self) -> None:
         self._known: dict[Description, Found] = {}
+        # Of each run, for each of the slots that are no whole numbers, what is to be added.
+        self._terms: dict[Description, dict[int, list[float]]] = {}
 
     def add(self, found: Found) -> None:
         """Add a run; it may be changed afterwards.
@@ -43,22 +51,63 @@ class Sum:
 
         """
         known = self._known.get(found.description)
+        kind = found.description[0]
         if known is None:
             self._known[found.description] = found
-        elif len(known.values) != len(found.values):
-            raise ValueError(f"a run of {found.description[0]} has {len(found.values)} slots")
-        elif found.description[0] == "calls":
+            reals = _REALS.get(kind, ())
+            self._terms[found.description] = {i: [found.values[i]] for i in reals}
+            return
+        if len(known.values) != len(found.values):
+            raise ValueError(f"a run of {kind} has {len(found.values)} slots")
+        for i, terms in self._terms[found.description].items():
+            terms.append(found.values[i])
+        if kind == "calls":
             _add_calls(known, found)
-        elif found.description[0] == "meter":
+        elif kind == "meter":
             _add_meters(known.values, found.values)
-        elif found.description[0] == "gauge":
+        elif kind == "gauge":
             known.values[:] = merged(found.description[-1], [known.values, found.values])
         else:
             known.values[:] = map(add, known.values, found.values)
 
     def found(self) -> list[Found]:
-        """The sums."""
-        return list(self._known.values())
+        """The sums. A run whose sums are no floats is followed by runs of zeros with what is missing."""
+        runs = []
+        for description, found in self._known.items():
+            runs.append(found)
+            rests: list[Found] = []
+            for i, terms in self._terms[description].items():
+                if len(terms) > 1:
+                    found.values[i], *rest = _exactly(terms)
+                    while len(rests) < len(rest):
+                        rests.append(Found(description, [0.0] * len(found.values), {}))
+                    for part, missing in zip(rests, rest, strict=False):
+                        part.values[i] = missing
+            runs += rests
+        return runs
+
+
+# The slots that are no whole numbers.
+_REALS: Final = {
+    "calls": range(SUMS, BEGUN),
+    "counter": (0,),
+    "histogram": (0,),
+    "summary": (0,),
+    "number": (0,),
+}
+
+
+def _exactly(terms: list[float]) -> list[float]:
+    """Floats, each smaller than the last bit of the one before, whose sum is exactly that of the terms."""
+    rest = [*terms]
+    parts: list[float] = []
+    try:
+        while part := fsum(rest):
+            parts.append(part)
+            rest.append(-part)
+    except (OverflowError, ValueError):  # beyond what a float can hold
+        return [sum(terms)]
+    return parts or [0.0]
 
 
 class Dead(Sum):
@@ -218,14 +267,35 @@ def named(runs: Iterable[tuple[Description, list[float]]]) -> list[Found]:
 
     """
     errors: dict[Key, dict[str, int]] = {}
-    found = []
+    found: list[tuple[Description, list[float]]] = []
     for description, values in runs:
         if description[0] == "error":
             _, *key, error, slot = description
             errors.setdefault(tuple(key), {})[error] = slot
         else:
             found.append((description, values))
-    return [_named(description, values, errors) for description, values in found]
+    named = [_named(description, values, errors) for description, values in found]
+    calls: dict[Key, list[Found]] = {}
+    for each in named:
+        if each.description[0] == "calls":
+            calls.setdefault(each.description[1:-1], []).append(each)
+    for several in calls.values():
+        if len(several) > 1:
+            _balance(several)
+    return named
+
+
+def _balance(runs: list[Found]) -> None:
+    """Have calls begin in the run of slots in which they ended, where they began in that of an earlier set-up."""
+    active = [run.values[STARTED] - sum(run.values[COUNTS:]) for run in runs]
+    for i, run in enumerate(runs):
+        for k, other in enumerate(runs):
+            moved = min(-active[i], active[k])
+            if moved > 0:
+                other.values[STARTED] -= moved
+                run.values[STARTED] += moved
+                active[k] -= moved
+                active[i] += moved
 
 
 def _named(

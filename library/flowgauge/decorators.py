@@ -42,8 +42,9 @@ def workflow(
 
     `name` defaults to the function's name. `trigger` tells what starts the runs (manual, schedule,
     event) and `kind` the sort of workflow, in vocabularies that have such labels. Its series exist
-    from decoration on. A cancelled run (`asyncio.CancelledError`, a generator closed before its end)
-    counts as cancelled, every other exception as failed.
+    from decoration on. A cancelled run (`asyncio.CancelledError`, a coroutine that is closed before its
+    end) counts as cancelled, every other exception as failed. A generator that is closed early has
+    ended well: its consumer had enough.
 
     Raises:
         TypeError: what is decorated is no function.

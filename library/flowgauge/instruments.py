@@ -39,6 +39,13 @@ Merge = Literal["sum", "max", "min", "latest"]
 
 _ALL: Final = slice(None)
 _RESERVED: Final = {"histogram": "le", "summary": "quantile"}
+# What methods call the number that they take: a label of this name could not be given beside it.
+_NUMBERS: Final = {
+    "counter": ("amount",),
+    "gauge": ("amount", "value"),
+    "histogram": ("value",),
+    "summary": ("value",),
+}
 
 
 class Others(Protocol):
@@ -102,9 +109,9 @@ class CounterChild(Child):
     def inc(self, amount: float = 1.0) -> None:
         """Add `amount`; one that is negative or no finite number is logged and not counted."""
         try:
+            if type(amount) is not float:
+                amount = _number(amount)
             if amount >= 0 and amount - amount == 0:  # neither NaN nor infinite
-                if type(amount) is not float:
-                    amount = _number(amount)
                 self.values[0] += amount
                 return
         except Exception as error:
@@ -208,9 +215,9 @@ class HistogramChild(Child):
     def observe(self, value: float) -> None:
         """Count one observation; one that is no finite number is logged and not counted."""
         try:
+            if type(value) is not float:
+                value = _number(value)
             if value - value == 0:
-                if type(value) is not float:
-                    value = _number(value)
                 while True:
                     bounds = self.bounds
                     i = 1 + bisect_left(bounds, value)
@@ -432,8 +439,10 @@ class Instrument(Generic[C]):
 
     def clear(self) -> None:
         """Forget all label sets."""
-        for child in [self._children.pop(key) for key in list(self._children)]:
-            child.release()
+        for key in list(self._children):
+            found = self._children.pop(key, None)
+            if found is not None:  # else another thread was faster
+                found.release()
 
     def find(self, labels: Mapping[str, object]) -> C | None:
         """The label set of these values, if there is one; looking makes none."""
@@ -583,7 +592,7 @@ class Counter(Instrument[CounterChild]):
         return CounterChild(self, key, 1)
 
     def _joined(self, own: CounterChild | None, runs: list[Found]) -> float:
-        return (own.values[0] if own else 0.0) + sum(found.values[0] for found in runs)
+        return math.fsum([own.values[0] if own else 0.0, *(found.values[0] for found in runs)])
 
     def _read(self, children: list[CounterChild]) -> list[Value]:
         return [child.values[0] for child in children]
@@ -668,14 +677,13 @@ class Histogram(Instrument[HistogramChild]):
         return (*super().description(key), self.buckets)
 
     def _joined(self, own: HistogramChild | None, runs: list[Found]) -> Distribution:
-        whole = own.get() if own else Distribution(self.buckets, [0] * (len(self.buckets) + 1), 0.0)
-        counts, total = list(whole.counts), whole.sum
+        counts = [0] * (len(self.buckets) + 1)
+        runs = [*(own.runs() if own else ()), *runs]
         for found in runs:
             bounds = (*found.description[-1], math.inf)
             for bound, count in zip(bounds, found.values[1:], strict=True):
                 counts[bisect_left(self.buckets, bound)] += int(count)
-            total += found.values[0]
-        return Distribution(self.buckets, counts, total)
+        return Distribution(self.buckets, counts, math.fsum([found.values[0] for found in runs]))
 
     def _new(self, key: LabelValues) -> HistogramChild:
         return HistogramChild(self, key, self.buckets)
@@ -692,7 +700,7 @@ class Summary(Instrument[SummaryChild]):
         super().__init__(*fields, **named)
 
     def observe(self, /, value: float, **labels: object) -> None:
-        """Count one observation; one that is no finite number is not counted."""
+        """Count one observation; NaN is none, what is negative counts as 0, and what is infinite as 2**60."""
         self._find(labels).observe(value)
 
     def time(self, /, **labels: object) -> Timer:
@@ -946,6 +954,10 @@ def _check_labels(kind: str, name: str, labels: tuple[str, ...]) -> None:
         if not _is_name(label) or label.startswith("__"):
             raise ValueError(
                 f"{label!r} of {name} is no name of a label; use letters, digits and _, not a digit first, not __ first"
+            )
+        if label in _NUMBERS.get(kind, ()):
+            raise ValueError(
+                f"{label!r} of {name} is what methods of a {kind} call their number; use another name"
             )
         if label == _RESERVED.get(kind):
             raise ValueError(

@@ -18,7 +18,8 @@ import contextlib
 import os
 import re
 from _thread import RLock
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from math import fsum
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -42,6 +43,8 @@ _ATTEMPTS: Final = 20
 _CROWD: Final = 64
 # Seconds after which a file that was never finished is left over; making one takes milliseconds.
 _UNFINISHED: Final = 60.0
+# A name may belong to anything: a pipe would wait for a writer, a link lead out of the directory.
+_FLAGS: Final = os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
 _ALONE: Final = "What is new is counted for this process only"
 # Descriptions to keep, so that those that are the same in many files are read once.
 _DESCRIPTIONS: Final = 50_000
@@ -71,6 +74,7 @@ class Directory:
     def _begin(self) -> None:
         # Threads of this process read one after the other: the system's locks do not hold between them.
         self._reading = RLock()
+        self._is_refreshing = False
         self._burying = False
         self._found: list[Found] = []
         self._usage = Usage((), 0.0)
@@ -114,10 +118,27 @@ class Directory:
 
     def _make(self) -> Writer:
         own = self._own = Writer(self.folder)
-        with contextlib.suppress(OSError):
-            if len(os.listdir(self.folder)) > _CROWD:
-                self.refresh()
+        if self._is_crowded():
+            self.refresh()
         return own
+
+    def _is_crowded(self) -> bool:
+        try:
+            names = self._names()
+            # To look at the locks is cheap, to read everything is not.
+            return len(names) > _CROWD and sum(map(self._is_dead, names)) > _CROWD // 2
+        except OSError:
+            return False
+
+    def _is_dead(self, name: str) -> bool:
+        try:
+            fd = os.open(os.path.join(self.folder, name), _FLAGS)
+        except OSError:
+            return False
+        try:
+            return not slotfile.is_locked(fd)
+        finally:
+            os.close(fd)
 
     def _complain(self, text: str) -> None:
         if self._forking:
@@ -149,13 +170,28 @@ class Directory:
     def refresh(self) -> None:
         """Read what the other processes have counted until now, and put the dead ones together. Never raises."""
         with self._reading:
-            for act in (self._tend, self._attempt):
-                try:
-                    act()
-                except OSError as error:
-                    self._complain(f"{error.strerror}: {error.filename}")
-                except Exception as error:
-                    self._report(error)
+            if self._is_refreshing:
+                return  # a signal handler came in between
+            self._is_refreshing = True
+            is_whole = False
+            try:
+                self._safely(self._tend)
+                self._safely(self._attempt)
+                is_whole = True
+            finally:
+                if (
+                    not is_whole
+                ):  # Ctrl-C came, or SIGTERM: a reader may have taken a record and not gone on
+                    self._readers = {}
+                self._is_refreshing = False
+
+    def _safely(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except OSError as error:
+            self._complain(f"{error.strerror}: {error.filename}")
+        except Exception as error:
+            self._report(error)
 
     def calls(self, scope: cells.Scope) -> Iterator[tuple[cells.Key, Snapshot]]:
         """The calls that other processes counted, as of the last `refresh`."""
@@ -245,9 +281,9 @@ class Directory:
                 used.append(part.usage)
                 self._sum(whole, part.found, name)
         self._found = whole.found()
-        ended_cpu = sum(run[0] for run in self.runs(_CPU))
+        cpu = fsum([*(run[0] for run in self.runs(_CPU)), *(usage.cpu for usage in used)])
         pids = tuple(pid for usage in used for pid in usage.pids)
-        self._usage = Usage(pids, ended_cpu + sum(usage.cpu for usage in used))
+        self._usage = Usage(pids, cpu)
         for name in self._readers.keys() - set(names):
             del self._readers[name]
         return ended
@@ -263,9 +299,8 @@ class Directory:
             FileNotFoundError: it is gone.
 
         """
-        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
         try:
-            fd = os.open(os.path.join(self.folder, name), flags)
+            fd = os.open(os.path.join(self.folder, name), _FLAGS)
         except FileNotFoundError:
             raise
         except PermissionError:
@@ -278,13 +313,11 @@ class Directory:
             return _NOTHING
         try:
             header = slotfile.header(fd)
-            is_dead = not slotfile.is_locked(fd)
-            if is_dead and not header.is_of_this_boot:
-                return _Part([], is_over=True)
-            died = header.died
-            if is_dead and not died:
-                died = perf_counter()
-                slotfile.declare_dead(fd, died)
+            if not header.is_of_this_boot:
+                return _Part([], is_over=not slotfile.is_locked(fd))
+            # Once it is written down it stays so, though another process that looks may hold the lock just now.
+            if not header.died and not slotfile.is_locked(fd):
+                header = slotfile.declare_dead(fd, perf_counter())
             reader = self._readers.get(name)
             if reader is None:
                 reader = self._readers[name] = Reader(self._descriptions())
@@ -292,8 +325,8 @@ class Directory:
             if fault:
                 self._skip(name, f"it was damaged: {fault}; what is behind that is not counted")
             found = named(runs)
-            if is_dead:
-                found = [part for each in found if (part := left(each, died)) is not None]
+            if header.died:
+                found = [part for each in found if (part := left(each, header.died)) is not None]
                 return _Part([*found, Found(_CPU, [header.cpu], {})], is_over=True)
             return _Part(found, is_over=False, usage=_usage(name, fd, header))
         except (OSError, ValueError, TypeError, LookupError) as error:
@@ -453,14 +486,16 @@ def share(folder: str) -> str:
         if before is not None and before.folder == folder:
             return folder
         try:
-            _directory = Directory(folder)
+            made = Directory(folder)
         except OSError as error:
             text = (
                 f"{error.strerror}; multi-process mode needs a directory that this user may write to, on a local"
                 " file system, such as an emptyDir volume"
             )
             raise OSError(error.errno, text, folder) from error
-        slots.use(_directory)
+        # First, so that a child that is forked from here on has it begin anew.
+        slots.use(made)
+        _directory = made
         _move()
         if before is not None:
             before.leave()

@@ -127,12 +127,13 @@ class Observability:
                 path=s.path,
                 tls=s.tls,
                 auth=s.auth,
+                ready=s.ready,
                 # Each of several processes answers for all of them, so they can share the port.
                 share=slots.is_shared() and s.port > 0,
             )
+            server.start()
         except OSError as error:
             raise EndpointError(_remedy(s.host, s.port, error)) from error
-        server.start()
         self._server = server
         _log.info("metrics of profile %s at %s", self.profile.name, self.address)
 
@@ -196,6 +197,7 @@ def setup_observability(
     multiprocess_dir: str | os.PathLike[str] | None = None,
     tls: Tls | None = None,
     auth: Auth | None = None,
+    ready: Callable[[], bool] | None = None,
 ) -> Observability:
     """Name what decorated functions measure, and serve it at `/metrics`, with `/healthz` beside it.
 
@@ -206,9 +208,10 @@ def setup_observability(
     `Profile`; else `FLOWGAUGE_PROFILE`, else `workflow`. `port` 0 takes a free one; else
     `FLOWGAUGE_PORT`, else the profile's port if it is a number, else 9090. `host` is the address to
     listen on; else `FLOWGAUGE_HOST`, else all. `path` is that of the metrics; else `FLOWGAUGE_PATH`,
-    else the profile's. `tls` and `auth` protect the endpoint. `serve=False` opens no port. An address
-    that cannot be listened on is logged and the program goes on without an endpoint; with `strict` it
-    is an error.
+    else the profile's. `tls` and `auth` protect the endpoint; else `FLOWGAUGE_TLS_...` and
+    `FLOWGAUGE_AUTH_...` name their files. `ready` is what `/readyz` asks. `serve=False` opens no port.
+    An address that cannot be listened on is logged and the program goes on without an endpoint; with
+    `strict` it is an error.
 
     `registry` is a registry of prometheus_client to add the metrics to, which is then served as a
     whole. `process_metrics` are CPU, memory and files of the process and the garbage collector's work;
@@ -241,12 +244,15 @@ def setup_observability(
         process_metrics=process_metrics,
         tls=tls,
         auth=auth,
+        ready=ready,
         environment=os.environ,
     )
     if multiprocess_dir is not None:
         from flowgauge import multiprocess  # noqa: PLC0415 - few programs are several processes
 
         os.environ[slots.MULTIPROCESS] = multiprocess.share(os.fspath(multiprocess_dir))
+    else:
+        slots.choose()
     with _lock:
         return _set_up(chosen, strict=strict)
 

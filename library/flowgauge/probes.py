@@ -5,12 +5,15 @@ Called by the wrappers and blocks. No method raises an error of its own: see `gu
 
 from __future__ import annotations
 
+import gc
 import sys
+from _thread import get_ident
 from contextvars import ContextVar, Token
 from time import perf_counter
 
-from flowgauge import cells, guard
+from flowgauge import cells, forks, guard
 from flowgauge.bins import CANCELLED, FAILED, GOOD
+from flowgauge.cell import OTHER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +26,30 @@ if TYPE_CHECKING:
 
 # The name of the workflow whose run this is; steps read it.
 current: ContextVar[str] = ContextVar("flowgauge_workflow", default="")
+
+# Not empty while garbage is collected; `running` is the thread that does. Before 3.12 CPython collects wherever an
+# object is made, also within `ContextVar.set`, and crashes if a finalizer or signal handler then sets a variable too.
+# So what they run meanwhile does not become the current workflow: its steps count for the one that was interrupted.
+collecting: dict[str, object] = {}
+
+
+def _collect(phase: str, _: object) -> None:
+    if phase == "start":
+        collecting["running"] = get_ident()
+    else:
+        collecting.pop("running", None)
+
+
+def _forked() -> None:
+    if collecting.get("running") != get_ident():
+        collecting.clear()
+
+
+if sys.version_info < (3, 12):
+    # A signal handler may run at every step of `_collect`, so a method that is no Python code puts the phase in before,
+    # and another one takes it out behind.
+    gc.callbacks += [collecting.__setitem__, _collect, collecting.pop]
+    forks.on_fork(_forked)
 
 
 class Probe:
@@ -71,7 +98,11 @@ class Probe:
 
     def resume(self) -> Var:
         """Make the workflow the current one, for a generator that goes on."""
-        return current.set(self.workflow) if self.workflow else None
+        if not self.workflow or (
+            collecting and collecting.get("running", get_ident()) == get_ident()
+        ):
+            return None
+        return current.set(self.workflow)
 
     def suspend(self, var: Var) -> None:
         """Undo `resume`; a finalizer may run in another context, which has nothing to undo."""
@@ -120,15 +151,14 @@ class StepProbe(Probe):
         return self.known.setdefault(workflow, found) if len(self.known) < cells.LIMIT else found
 
 
-def finish(cell: Cell, started: Started, error: BaseException | None) -> None:
-    """Count the end of a call that raised `error`, or nothing."""
+def finish(cell: Cell, started: Started, error: BaseException | None, closed: int = GOOD) -> None:
+    """Count the end of a call that raised `error`, or nothing; `closed` is the outcome of what is closed early."""
     name, outcome = "", GOOD
     try:
-        # A consumer that has had enough closes its generator: nothing went wrong.
-        if error is not None and not isinstance(error, GeneratorExit):
-            name, outcome = type(error).__name__, FAILED
-            outcome = _outcome(error)
-            name = cells.text(name)
+        if error is not None:
+            # Before anything is asked of the error, which may be of any sort.
+            name, outcome = OTHER, FAILED
+            name, outcome = _ended(type(error), closed)
         cell.finish(started, outcome, name)
     except Exception as fault:
         cells.remember(cell, started, perf_counter(), outcome, name)
@@ -139,9 +169,11 @@ def finish(cell: Cell, started: Started, error: BaseException | None) -> None:
             pass
 
 
-def _outcome(error: BaseException) -> int:
+def _ended(kind: type[BaseException], closed: int) -> tuple[str, int]:
+    if issubclass(kind, GeneratorExit):
+        # A consumer that has had enough closes its generator: nothing went wrong.
+        return ("", GOOD) if closed == GOOD else (kind.__name__, closed)
     # asyncio is not imported for this: who raised its error has imported it.
     asyncio = sys.modules.get("asyncio.exceptions")
-    if asyncio is not None and isinstance(error, asyncio.CancelledError):
-        return CANCELLED
-    return FAILED
+    is_cancelled = asyncio is not None and issubclass(kind, asyncio.CancelledError)
+    return cells.text(kind.__name__), CANCELLED if is_cancelled else FAILED

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -26,6 +26,17 @@ PORT: Final = "FLOWGAUGE_PORT"
 PATH: Final = "FLOWGAUGE_PATH"
 NATIVE: Final = "FLOWGAUGE_NATIVE_HISTOGRAMS"
 EXEMPLARS: Final = "FLOWGAUGE_EXEMPLARS"
+# By field of `Tls` and `Auth`. Secrets come as files only: a variable is seen by everybody who sees the pod.
+TLS: Final = {
+    "certificate": "FLOWGAUGE_TLS_CERTIFICATE",
+    "key": "FLOWGAUGE_TLS_KEY",
+    "client_ca": "FLOWGAUGE_TLS_CLIENT_CA",
+}
+AUTH: Final = {
+    "username": "FLOWGAUGE_AUTH_USERNAME",
+    "password_file": "FLOWGAUGE_AUTH_PASSWORD_FILE",
+    "token_file": "FLOWGAUGE_AUTH_TOKEN_FILE",
+}
 
 _YES: Final = frozenset({"1", "true", "yes", "on"})
 _NO: Final = frozenset({"", "0", "false", "no", "off"})
@@ -47,6 +58,7 @@ class Settings:
     process: bool
     tls: Tls | None
     auth: Auth | None
+    ready: Callable[[], bool] | None
 
 
 def resolve(
@@ -63,6 +75,7 @@ def resolve(
     process_metrics: bool = True,
     tls: Tls | None = None,
     auth: Auth | None = None,
+    ready: Callable[[], bool] | None = None,
     environment: Mapping[str, str],
 ) -> Settings:
     """The settings that result.
@@ -87,9 +100,28 @@ def resolve(
         exemplars=_flag(EXEMPLARS, exemplars, environment),
         objective=objective / 100,
         process=process_metrics,
-        tls=tls,
-        auth=auth,
+        tls=tls or _tls(environment),
+        auth=auth or _auth(environment),
+        ready=ready,
     )
+
+
+def _tls(environment: Mapping[str, str]) -> Tls | None:
+    given = {field: environment.get(name, "") for field, name in TLS.items()}
+    if not any(given.values()):
+        return None
+    from flowgauge.tls import Tls  # noqa: PLC0415 - `ssl` is dear, and few programs serve TLS
+
+    return Tls(certificate=given["certificate"], key=given["key"], client_ca=given["client_ca"])
+
+
+def _auth(environment: Mapping[str, str]) -> Auth | None:
+    given = {field: environment.get(name, "") for field, name in AUTH.items()}
+    if not any(given.values()):
+        return None
+    from flowgauge.auth import Auth  # noqa: PLC0415 - see above
+
+    return Auth(**given)
 
 
 def _flag(name: str, given: bool | None, environment: Mapping[str, str]) -> bool:

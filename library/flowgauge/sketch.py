@@ -14,7 +14,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
-from math import frexp, inf, isqrt, ldexp, nan
+from math import frexp, fsum, inf, isqrt, ldexp, nan
 from operator import itemgetter
 from sys import float_info
 from time import monotonic
@@ -209,18 +209,19 @@ def fold(schema: int, rows: Iterable[tuple[int, Values]]) -> Total:
     """Add up rows of sketches of one schema, by their numbers. Those of several processes may be mixed."""
     width = 1 << schema
     take = _taker(width + 2)
-    zeros, whole = 0, 0.0
+    zeros = 0
+    sums: list[float] = []
     counts: dict[int, int] = {}
     for number, row in rows:
         part, *slots = take(row)
-        whole += part
+        sums.append(part)
         if number == ZERO_ROW:
             zeros += int(sum(slots))
             continue
         for i, slot in enumerate(slots, (number - 1) * width):
             if slot:
                 counts[i] = counts.get(i, 0) + int(slot)
-    return Total(Exponential(schema, ZERO_THRESHOLD, zeros, counts), whole)
+    return Total(Exponential(schema, ZERO_THRESHOLD, zeros, counts), fsum(sums))
 
 
 def _taker(size: int) -> Callable[[Values], tuple[float, ...]]:
@@ -385,7 +386,7 @@ class Sketch:
 
     def total(self) -> Total:
         """Everything since the start, as a native histogram shows it."""
-        return fold(self.schema, list(self._rows.items()))
+        return fold(self.schema, {**self._rows}.items())
 
     def exponential(self, now: float | None = None) -> Exponential:
         """The observations of the window, at `now` on the clock of `monotonic`."""
@@ -407,7 +408,7 @@ class Sketch:
 
         `more` are rows of the same label set in other processes.
         """
-        total = fold(self.schema, [*self._rows.items(), *more])
+        total = fold(self.schema, [*{**self._rows}.items(), *more])
         recent = self._recent(total.exponential, now)
         return Quantiles(count(total.exponential), total.sum, quantiles(recent, qs))
 
@@ -419,7 +420,7 @@ class Sketch:
 
     def rows(self) -> list[tuple[int, Values]]:
         """The rows, each with its number."""
-        return list(self._rows.items())
+        return list({**self._rows}.items())
 
     def move(self, allocate: Allocate) -> None:
         """Keep the numbers in rows of `allocate` from now on. No observation is lost; a reading meanwhile may miss some."""

@@ -337,9 +337,14 @@ def is_locked(fd: int) -> bool:
     return False
 
 
-def declare_dead(fd: int, moment: float) -> None:
-    """Write down when the owner was found dead, so that all readers say the same of how long its calls took."""
-    os.pwrite(fd, _DOUBLE.pack(moment), _DIED)
+def declare_dead(fd: int, moment: float) -> Header:
+    """Write down when the owner was found dead, so that all readers say the same of how long its calls took.
+
+    To be called with the lock. What another process has written before stays.
+    """
+    if not header(fd).died:
+        os.pwrite(fd, _DOUBLE.pack(moment), _DIED)
+    return header(fd)
 
 
 def note_cpu(fd: int, seconds: float) -> None:

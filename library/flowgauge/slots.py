@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import sys
-from _thread import RLock
 
 from flowgauge import forks, guard
 
@@ -89,6 +88,12 @@ def settle() -> None:
         _settled()
 
 
+def choose() -> None:
+    """Decide once more, at a set-up: a program may have named the directory after its first number was made."""
+    if not is_shared():
+        _settled()
+
+
 def is_shared() -> bool:
     """Whether other processes read what this one counts."""
     return _storage is not None and _storage is not _private
@@ -113,35 +118,31 @@ def moved() -> None:
 
 def _settled() -> Storage:
     """Decide on the storage when the first run is taken, which is before anything is set up."""
-    # Threads wait for the one that came first: a run that was taken meanwhile would never be moved.
-    with _settling:
-        folder = os.environ.get(MULTIPROCESS)
-        if _storage is None and folder:
-            try:
-                from flowgauge import multiprocess  # noqa: PLC0415 - few programs are several processes
+    folder = os.environ.get(MULTIPROCESS)
+    if folder and not is_shared():
+        try:
+            from flowgauge import multiprocess  # noqa: PLC0415 - few programs are several processes
 
-                multiprocess.share(folder)
-            except OSError as error:
-                guard.warn(
-                    MULTIPROCESS,
-                    f"{MULTIPROCESS} is {folder!r}, and what this process counts is seen by no other: {error}",
-                )
-            except Exception as error:
-                guard.report(f"{MULTIPROCESS}={folder}", error)
-        if _storage is None:
-            use(_private)
+            # Threads wait there for the one that came first: a run that was taken meanwhile would never be moved.
+            multiprocess.share(folder)
+        except OSError as error:
+            guard.warn(
+                MULTIPROCESS,
+                f"{MULTIPROCESS} is {folder!r}, and what this process counts is seen by no other: {error}",
+            )
+        except Exception as error:
+            guard.report(f"{MULTIPROCESS}={folder}", error)
+    if _storage is None:
+        use(_private)
     return _storage or _private
 
 
 _moves: list[Callable[[], None]] = []
 _private: Final = _Private()
 _storage: Storage | None = None
-_settling = RLock()
 
 
 def _reset() -> None:
-    global _settling  # noqa: PLW0603 - a process has one storage
-    _settling = RLock()
     if _storage is not None:
         _storage.forked()
 

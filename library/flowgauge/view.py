@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from _thread import RLock
 from collections.abc import Callable, Iterable, Iterator
 from importlib import metadata
 from time import perf_counter
 
-from flowgauge import cells, guard, readings, records, slots
+from flowgauge import cells, forks, guard, readings, records, slots
 from flowgauge.bins import GRID
 from flowgauge.declared import collector as declared
 from flowgauge.metrics import MetricFamily, Value
@@ -35,6 +36,17 @@ class View:
 
     def bind(self) -> None:
         """Count durations and other observations in the buckets of the profile from now on."""
+        global _binding  # noqa: PLW0603 - a process has one set of cells
+        with _lock:
+            if _binding:
+                return  # what interrupted the same thread; to wait for it would be for ever
+            _binding = True
+            try:
+                self._bind()
+            finally:
+                _binding = False
+
+    def _bind(self) -> None:
         cells.rebind("run", self._vocabulary.bounds("run"))
         cells.rebind("step", self._vocabulary.bounds("step"))
         records.bind(self._vocabulary.recorded())
@@ -74,6 +86,11 @@ class View:
                 guard.report("reading metrics", error)
 
 
+# One thread at a time moves what was counted.
+_lock = RLock()
+_binding = False
+
+
 def version() -> str:
     """The version of this library, `unknown` where it runs without being installed."""
     try:
@@ -106,3 +123,11 @@ def _number(name: str) -> float:
     """What other processes of the program counted under this name."""
     shared = sys.modules.get("flowgauge.multiprocess")
     return sum(run[0] for run in shared.runs(("number", name))) if shared is not None else 0.0
+
+
+def _reset() -> None:
+    global _lock, _binding
+    _lock, _binding = RLock(), False
+
+
+forks.on_fork(_reset)

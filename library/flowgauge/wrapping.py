@@ -10,7 +10,7 @@ from bisect import bisect_left
 from time import perf_counter
 
 from flowgauge import probes
-from flowgauge.bins import FAILED
+from flowgauge.bins import CANCELLED, FAILED
 from flowgauge.cell import COUNTS, LAST, STARTED, SUMS
 from flowgauge.cells import LATE, late
 from flowgauge.probes import RunProbe, StepProbe, finish
@@ -81,7 +81,7 @@ def _coroutine(function: Function, probe: Probe) -> Function:
 
 def _plain_run(function: Function, probe: RunProbe) -> Function:
     cell, workflow, tick = probe.cell(), probe.workflow, probe.cell().tick
-    enter, leave = probes.current.set, probes.current.reset
+    enter, leave, collecting = probes.current.set, probes.current.reset, probes.collecting
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         slot = tick()
@@ -90,11 +90,12 @@ def _plain_run(function: Function, probe: RunProbe) -> Function:
         values[STARTED] += 1.0
         if not values[slot]:
             values[slot] = begun
-        token = enter(workflow)
+        token = probe.resume() if collecting else enter(workflow)
         try:
             result = function(*args, **kwargs)
         except BaseException as error:
-            leave(token)
+            if token is not None:
+                leave(token)
             try:
                 finish(cell, (values, slot, begun), error)
             except RecursionError:
@@ -105,7 +106,8 @@ def _plain_run(function: Function, probe: RunProbe) -> Function:
                     )
             raise
         now = perf_counter()
-        leave(token)
+        if token is not None:
+            leave(token)
         elapsed = now - begun
         i = COUNTS + bisect_left(cell.bounds, elapsed)
         if values is cell.fast:
@@ -160,24 +162,28 @@ def _plain_step(function: Function, probe: StepProbe) -> Function:
     return wrapper
 
 
-def _coroutine_run(function: Function, probe: RunProbe) -> Function:
+def _coroutine_run(function: Function, probe: RunProbe) -> Function:  # noqa: C901 - calls cost more
     cell, workflow, tick = probe.cell(), probe.workflow, probe.cell().tick
-    enter, leave = probes.current.set, probes.current.reset
+    enter, leave, collecting = probes.current.set, probes.current.reset, probes.collecting
 
-    async def wrapper(*args: Any, **kwargs: Any) -> Any:
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:  # noqa: C901 - calls cost more
         slot = tick()
         begun = perf_counter()
         values = cell.values
         values[STARTED] += 1.0
         if not values[slot]:
             values[slot] = begun
-        token = enter(workflow)
+        token = probe.resume() if collecting else enter(workflow)
         try:
             result = await function(*args, **kwargs)
         except BaseException as error:
-            leave(token)
             try:
-                finish(cell, (values, slot, begun), error)
+                if token is not None:
+                    leave(token)
+            except ValueError:  # it goes on in another context, which has nothing to undo
+                pass
+            try:
+                finish(cell, (values, slot, begun), error, CANCELLED)
             except RecursionError:
                 # Where the stack is full, nothing that is called here may go deeper than the function did.
                 if len(late) < LATE:
@@ -186,7 +192,11 @@ def _coroutine_run(function: Function, probe: RunProbe) -> Function:
                     )
             raise
         now = perf_counter()
-        leave(token)
+        try:
+            if token is not None:
+                leave(token)
+        except ValueError:
+            pass
         elapsed = now - begun
         i = COUNTS + bisect_left(cell.bounds, elapsed)
         if values is cell.fast:
@@ -217,7 +227,7 @@ def _coroutine_step(function: Function, probe: StepProbe) -> Function:
             result = await function(*args, **kwargs)
         except BaseException as error:
             try:
-                finish(cell, (values, slot, begun), error)
+                finish(cell, (values, slot, begun), error, CANCELLED)
             except RecursionError:
                 # Where the stack is full, nothing that is called here may go deeper than the function did.
                 if len(late) < LATE:

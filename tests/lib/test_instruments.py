@@ -151,6 +151,20 @@ def test_labels_that_cannot_be_are_refused(collector, kind, labels, message):
     [
         ("histogram", {"labels": ["le"]}, "'le' of x is a label that every histogram has"),
         ("summary", {"labels": ["quantile"]}, "'quantile' of x is a label that every summary has"),
+        *[
+            (
+                kind,
+                {"labels": ["a", label]},
+                f"'{label}' of x is what methods of a {kind} call their number",
+            )
+            for kind, label in (
+                ("counter", "amount"),
+                ("gauge", "amount"),
+                ("gauge", "value"),
+                ("histogram", "value"),
+                ("summary", "value"),
+            )
+        ],
         ("counter", {"help_text": None}, "help_text of x is None, must be text"),
         ("gauge", {"help_text": 5}, "help_text of x is 5, must be text"),
         ("gauge", {"unit": 5}, "unit of x is 5, must be text"),
@@ -721,6 +735,28 @@ def test_keys_and_values_stay_paired_while_label_sets_come_and_go(collector):
         metric.set(float(n), n=n)
     assert series(metric) == {(f"{n}",): float(n) for n in names}
     assert pages["read"] > 20
+
+
+def test_threads_may_clear_a_metric_together_while_others_count(collector):
+    metrics = [
+        getattr(collector, kind)(f"{kind}_x", labels=["n"])
+        for kind in ("counter", "gauge", "histogram", "summary")
+    ]
+
+    def clear():
+        for i in range(400):
+            for n in range(10):
+                for metric in metrics:
+                    metric.labels(n)
+            for metric in metrics:
+                metric.remove(n=i % 10)
+                metric.clear()
+
+    together(clear, clear, clear, clear, lambda: [series(m) for m in metrics for _ in range(200)])
+
+    for metric in metrics:
+        metric.clear()
+        assert series(metric) == {}
 
 
 # Bounds of memory.

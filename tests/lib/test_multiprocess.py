@@ -2,6 +2,8 @@
 
 import contextlib
 import ctypes
+import fcntl
+import http.client
 import itertools
 import json
 import logging
@@ -21,6 +23,7 @@ import textwrap
 import threading
 import time
 import traceback
+import urllib.request
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,11 +49,15 @@ from flowgauge.metrics import Distribution, Quantiles
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
+# Root of a namespace that has one user only cannot become another one.
+USERS = int(Path("/proc/self/uid_map").read_text().split()[2]) if sys.platform == "linux" else 1
 
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch):
     monkeypatch.delenv(slots.MULTIPROCESS, raising=False)
+    # As in a program that begins: other tests may have decided for this process, which its forks inherit.
+    monkeypatch.setattr(slots, "_storage", None)
 
 
 @pytest.fixture
@@ -127,8 +134,18 @@ class Process:
 
 
 def program(body, *arguments):
-    """What `body` returns in a process of its own."""
-    return Process(lambda _, *given: body(*given), *arguments).result()
+    """What `body` returns in a process of its own, in which nothing was measured yet."""
+
+    def alone(_, *given):
+        # The tests before have used up the names that a process tells apart.
+        for known in cells._cells.values():
+            known.clear()
+        for collector in (declared.collector, records._collector):
+            collector._instruments.clear()
+        slots._storage = None  # decided for what was measured before, when this process was forked
+        return body(*given)
+
+    return Process(alone, *arguments).result()
 
 
 def together(folder, **arguments):
@@ -329,6 +346,8 @@ def test_children_that_are_forked_under_load_neither_hang_nor_count_for_the_pare
 
     def body():
         handle = together(folder)
+        # Python's own lock of an import that a fork comes across stays locked in the child.
+        child(None)
         running, done = True, [0, 0, 0]
 
         def load(i):
@@ -355,7 +374,7 @@ def test_children_that_are_forked_under_load_neither_hang_nor_count_for_the_pare
             sum(v for k, v in counted(handle).items() if k[0] == "c_total") - sum(done),
         ]
 
-    assert program(body) == [160, 80]
+    assert program(body) == [162, 81]
 
 
 # -- processes that die ------------------------------------------------------------------------------------------------
@@ -435,6 +454,39 @@ def test_the_time_until_it_was_found_dead_is_the_duration_of_what_was_in_progres
     assert len(set(sums)) == 1
 
 
+def test_who_was_found_dead_stays_dead_though_another_process_looks_at_the_same_time(folder):
+    def worker(parent):
+        flowgauge.run("w").__enter__()
+        parent.say()
+        parent.hear()
+
+    def holder(parent, *names):
+        for name in names:  # kept open
+            fd = os.open(os.path.join(folder, name), os.O_RDWR | os.O_CREAT, 0o600)
+            fcntl.lockf(fd, fcntl.LOCK_EX)
+        parent.say()
+        parent.hear()
+
+    def body():
+        handle = together(folder)
+        one = Process(worker)
+        one.hear()
+        name = next(name for name in files(folder) if name.startswith(f"{one.pid}-"))
+        undertaker = Process(holder, "lock")  # so that the file stays where it is
+        undertaker.hear()
+        one.kill()
+        found = [runs(handle, "w", "failed")]
+        prober = Process(holder, name)
+        prober.hear()
+        found.append(runs(handle, "w", "failed"))
+        undertaker.kill()
+        found.append(runs(handle, "w", "failed"))
+        prober.kill()
+        return [*found, runs(handle, "w", "failed"), len(files(folder))]
+
+    assert program(body) == [1, 1, 1, 1, 1]
+
+
 class Tally:
     """Numbers of many processes in shared memory: how many calls each began and ended, by their own account."""
 
@@ -496,7 +548,8 @@ def test_counters_never_go_down_and_nothing_is_lost_or_doubled_while_processes_d
         for _ in range(scrapes):
             before = check(before, counted(handle))
             sizes.append(len(files(folder)))
-        churner.say()
+        with contextlib.suppress(BrokenPipeError):  # then it tells why
+            churner.say()
         started = churner.result()
         final = check(before, counted(handle))
         good = sum(v for k, v in final.items() if k[0] == "workflow_runs_total" and "success" in k)
@@ -662,6 +715,101 @@ def test_scrapes_cost_what_the_living_cost(folder):
         return [*found, len(json.loads(Path(folder, "dead.json").read_text())["found"]) == size]
 
     assert program(body) == [True, 200, 300, ["", "json", "slots"], True]
+
+
+def test_sums_of_floats_are_the_same_to_the_last_bit_whoever_adds_them_in_whichever_order(folder):
+    """A counter that is less by one bit has begun anew, for Prometheus."""
+
+    def count(seed):
+        rng = random.Random(seed)
+        for i in range(100):
+            label = str(i % 20)
+            flowgauge.counter("c_total", labels=["i"]).inc(rng.random(), i=label)
+            flowgauge.histogram("h", labels=["i"]).observe(rng.random() * 10, i=label)
+            flowgauge.summary("s", labels=["i"]).observe(rng.random() * 10, i=label)
+            records.run_finished(f"w{label}", rng.random() * 10, started=False)
+            records.observe("restore.duration", rng.random() * 10, workflow=f"w{label}")
+            if seed == 3 and i % 25 == 24:
+                for profile in ("orchestrix", "contd"):  # in several buckets, so in several runs
+                    flowgauge.setup_observability(serve=False, profile=profile).close()
+
+    def worker(parent, seed):
+        count(seed)
+        parent.say()
+        parent.hear()
+
+    def scraper(_):
+        count(3)
+        return sums(together(folder, profile="contd"))
+
+    def sums(handle):
+        found = {}
+        for family in handle.collect():
+            if not family.name.startswith("process_"):
+                for key, value in zip(family.keys, family.values, strict=True):
+                    found[f"{family.name}{key}"] = (
+                        value.sum if isinstance(value, Distribution | Quantiles) else value
+                    )
+        return found
+
+    def body():
+        os.environ[slots.MULTIPROCESS] = folder
+        workers = [Process(worker, seed) for seed in range(8)]
+        for one in workers:
+            one.hear()
+        count(50)
+        handle = together(folder, profile="contd")
+        found = [sums(handle)]
+        for one in (*workers[3:6], *reversed(workers[:3]), *workers[6:]):
+            one.kill()
+            found += [sums(handle), sums(handle)]
+        first = Process(scraper).result()
+        return found, [first, sums(handle)]
+
+    found, after = program(body)
+    floats = [
+        name for name, value in found[0].items() if value != int(value) and "time" not in name
+    ]
+    assert len(floats) >= 80
+    for name in floats:
+        assert {each[name] for each in found} == {found[0][name]}, name
+        assert after[0][name] == after[1][name], name
+
+
+def test_a_run_in_which_the_set_up_is_made_ends_for_others_too(folder):
+    """The set-up chooses other buckets, and the run ends in these."""
+
+    def worker(parent):
+        with flowgauge.run("w"):
+            records.run_started("w")
+            flowgauge.setup_observability(serve=False, profile="contd")
+            parent.say()
+            parent.hear()
+        records.run_finished("w", 1.0)
+        parent.say()
+        parent.hear()
+
+    def body():
+        os.environ[slots.MULTIPROCESS] = folder
+        one = Process(worker)
+        one.hear()
+        handle = together(folder)
+
+        def numbers():
+            return [
+                handle.value("workflow_active_runs", workflow="w"),
+                runs(handle, "w"),
+                runs(handle, "w", "failed"),
+            ]
+
+        found = [numbers()]
+        one.say()
+        one.hear()
+        found.append(numbers())
+        one.kill()
+        return [*found, numbers(), numbers()]
+
+    assert program(body) == [[2, 0, 0], [0, 2, 0], [0, 2, 0], [0, 2, 0]]
 
 
 # -- kinds of numbers --------------------------------------------------------------------------------------------------
@@ -1015,17 +1163,19 @@ def test_the_rate_of_messages_is_that_of_all_living_processes(folder):
         records.count("message.published", 500, message="m")
         before = rate()
         together(folder)
+        moved = Process(lambda _: rate()).result()
         workers = [Process(worker) for _ in range(2)]
         for one in workers:
             one.hear()
-        found = [before, rate(), Process(lambda _: rate()).result()]
+        found = [before, moved, rate(), Process(lambda _: rate()).result()]
         workers[0].kill()
         found.append(rate())
         workers[1].kill()
         return found
 
-    before, mine, theirs, after = program(body)
+    before, moved, mine, theirs, after = program(body)
     assert before > 100
+    assert moved > 0
     # The clock goes on while this is read.
     assert 3 * before < mine <= 5.01 * before
     assert 0.3 * mine < theirs <= mine
@@ -1116,6 +1266,42 @@ def test_scrapers_at_the_same_time_in_threads_and_in_a_forked_child_all_see_the_
         return found
 
     assert program(body) == [[400] * 8, [427], [427], [427]]
+
+
+@pytest.mark.parametrize("handler", ["scrapes", "raises"])
+def test_a_signal_handler_in_the_middle_of_a_scrape_leaves_no_count_double(folder, handler):
+    def worker(parent):
+        for i in range(50):
+            flowgauge.counter("c_total", labels=["i"]).inc(i=str(i))
+        parent.say()
+        parent.hear()
+
+    def body():
+        handle = together(folder)
+        one = Process(worker)
+        one.hear()
+        add, left = slotfile.Reader._add, [20]
+
+        def handle_it(*_):
+            if handler == "raises":
+                raise KeyboardInterrupt
+            handle.collect()
+
+        def interrupted(*arguments):
+            add(*arguments)
+            left[0] -= 1
+            if not left[0]:
+                os.kill(os.getpid(), signal.SIGUSR1)
+
+        signal.signal(signal.SIGUSR1, handle_it)
+        slotfile.Reader._add = interrupted
+        with contextlib.suppress(KeyboardInterrupt):
+            handle.collect()
+        found = [sum(v for k, v in counted(handle).items() if k[0] == "c_total") for _ in range(2)]
+        one.kill()
+        return found
+
+    assert program(body) == [50, 50]
 
 
 @pytest.mark.parametrize("who", ["thread", "process"])
@@ -1221,6 +1407,52 @@ def test_numbers_in_the_buckets_of_several_set_ups_move_to_another_directory_too
         return [good, role.values[0].count]
 
     assert program(body) == [4, 4, 4, 4]
+
+
+def test_a_directory_may_be_named_in_the_environment_after_the_first_number_was_made(folder):
+    def worker(_):
+        flowgauge.setup_observability(serve=False)
+        run("w", 2)
+
+    def body():
+        run("w")
+        os.environ[slots.MULTIPROCESS] = folder
+        Process(worker).result()
+        return runs(flowgauge.setup_observability(serve=False), "w")
+
+    assert program(body) == 3
+
+
+def test_threads_that_count_their_first_numbers_at_the_same_time_are_all_seen_by_others(folder):
+    def worker(parent):
+        barrier = threading.Barrier(8)
+
+        def first(i):
+            barrier.wait()
+            flowgauge.counter("c_total", labels=["i"]).inc(i=str(i))
+            run(f"w{i}")
+
+        threads = [threading.Thread(target=first, args=(i,)) for i in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        parent.say()
+        parent.hear()
+
+    def body():
+        # The fork finds a process that has not decided yet.
+        os.environ[slots.MULTIPROCESS] = folder
+        one = Process(worker)
+        one.hear()
+        found = counted(together(folder))
+        one.kill()
+        return [
+            sum(v for k, v in found.items() if k[0] == name)
+            for name in ("c_total", "workflow_runs_started_total")
+        ]
+
+    assert program(body) == [8, 8]
 
 
 def test_threads_that_count_while_the_directory_is_chosen_lose_nothing(folder):
@@ -1587,7 +1819,7 @@ def test_a_directory_that_cannot_be_used_is_an_error_at_set_up_and_a_warning_oth
     assert "may write to" in message
 
 
-@pytest.mark.skipif(not IS_ROOT, reason="only root can be several users")
+@pytest.mark.skipif(not IS_ROOT or USERS < 65535, reason="only root, where there are several users")
 def test_files_of_another_user_are_told_and_left_out():
     folder = tempfile.mkdtemp(dir="/tmp")
 
@@ -1813,3 +2045,111 @@ def test_many_label_sets_of_the_dead_stay_bounded_where_nobody_looks(folder, mon
     assert known <= 51
     assert shown <= 52
     assert total == 3000
+
+
+# -- examples ----------------------------------------------------------------------------------------------------------
+
+EXAMPLES = Path(__file__).parents[2] / "examples/multiprocess"
+
+
+@contextlib.contextmanager
+def example(name, **settings):
+    """The program of an example while it runs, and its port for metrics."""
+    with socket.create_server(("", 0)) as one, socket.create_server(("", 0)) as other:
+        ports = [one.getsockname()[1], other.getsockname()[1]]
+    environment = {"FLOWGAUGE_PORT": ports[0], "SERVER_PORT": ports[1], **settings}
+    one = subprocess.Popen(
+        [sys.executable, EXAMPLES / name],
+        env={**os.environ, **{key: str(value) for key, value in environment.items()}},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield one, *ports
+        one.terminate()
+        assert one.wait(30) == 0
+    finally:
+        one.kill()
+        one.communicate()
+
+
+def eventually(page, condition, seconds=30):
+    """The first page for which the condition holds."""
+    end = time.monotonic() + seconds
+    while True:
+        with contextlib.suppress(OSError):
+            found = page()
+            if condition(found):
+                return found
+        assert time.monotonic() < end, "it does not come"
+        time.sleep(0.05)
+
+
+def children(one):
+    text = Path(f"/proc/{one.pid}/task/{one.pid}/children").read_text()
+    return [int(pid) for pid in text.split()]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_the_example_with_a_pool(read):
+    steps = {"workflow": "primes", "step": "count"}
+    with example("pool.py", PRIMES_LIMIT=40000, PRIMES_INTERVAL=0) as (one, port, _):
+
+        def page():
+            return read(f"http://127.0.0.1:{port}/metrics")
+
+        def good(found):
+            return found.value("workflow_runs_total", workflow="primes", status="success") or 0
+
+        found = eventually(page, lambda found: good(found) >= 2)
+        assert found.value("workflow_steps_total", **steps, status="success") >= 16
+        assert found.value("primes_found_total") >= 2 * 4203
+
+        for pid in children(one):
+            os.kill(pid, signal.SIGKILL)
+        found = eventually(
+            page,
+            lambda found: found.value(
+                "workflow_run_errors_total", workflow="primes", type="BrokenProcessPool"
+            ),
+        )
+        eventually(page, lambda later: good(later) > good(found))
+        found = page()
+        assert found.value("workflow_steps_total", **steps, status="failed") == (
+            found.value("workflow_step_errors_total", **steps, type="aborted") or 0
+        )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_the_example_with_a_server(read):
+    with example("server.py") as (one, port, web):
+
+        def page():
+            return read(f"http://127.0.0.1:{port}/metrics")
+
+        def get(path="/"):
+            with urllib.request.urlopen(f"http://127.0.0.1:{web}{path}", timeout=10) as response:
+                return response.read()
+
+        eventually(get, bool)
+        eventually(page, lambda found: found.value("http_requests_total", status="200"))
+        # A worker that has just begun may answer before the other one serves its endpoint.
+        answers = {get() for _ in range(40)}
+        assert len(answers) == 2
+        assert {page().value("http_requests_total", status="200") for _ in range(10)} == {41}
+
+        slow = threading.Thread(target=_ignore, args=(get, "/?seconds=20"))
+        slow.start()
+        eventually(page, lambda found: found.value("http_requests_in_progress"))
+        for pid in children(one):
+            os.kill(pid, signal.SIGKILL)
+        slow.join()
+        found = eventually(page, lambda found: not found.value("http_requests_in_progress"))
+        assert found.value("http_requests_total", status="200") == 41
+        assert found.value("workflow_run_errors_total", workflow="request", type="aborted") == 1
+        eventually(get, bool)
+
+
+def _ignore(call, *arguments):
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        call(*arguments)

@@ -1,3 +1,4 @@
+import http.client
 import socket
 import subprocess
 import sys
@@ -167,3 +168,31 @@ with flowgauge.setup_observability(host="127.0.0.1", port=0):
     )
 
     assert done.stdout == "False\n"
+
+
+def test_readiness_tls_and_credentials_come_from_the_set_up(observe, tmp_path, monkeypatch):
+    secret = tmp_path / "token"
+    secret.write_text("s3cret\n")
+    monkeypatch.setenv("FLOWGAUGE_AUTH_TOKEN_FILE", str(secret))
+    ready = []
+    handle = observe(ready=lambda: bool(ready))
+
+    def status(path, **headers):
+        connection = http.client.HTTPConnection("127.0.0.1", handle.port, timeout=5)
+        connection.request("GET", path, headers=headers)
+        answer = connection.getresponse()
+        answer.read()
+        connection.close()
+        return answer.status
+
+    assert status("/metrics") == 401
+    assert status("/metrics", Authorization="Bearer s3cret") == 200
+    assert status("/readyz") == 503
+    ready.append(True)
+    assert status("/readyz") == 200
+
+
+def test_a_variable_that_names_no_file_is_told(observe, monkeypatch):
+    monkeypatch.setenv("FLOWGAUGE_TLS_CERTIFICATE", "/no/such.pem")
+    with pytest.raises(ValueError, match="tls key is missing"):
+        observe()

@@ -171,6 +171,38 @@ def test_a_histogram_that_grows_past_a_million_changes_its_writing_and_may_come_
         check(renderer, [MetricFamily("x_seconds", "histogram", "", ("l",), keys, values)])
 
 
+@pytest.mark.parametrize("count", [3, 2_000_000])
+def test_a_histogram_may_change_its_bounds_between_two_pages(count):
+    renderer, keys = text.Renderer(), [("a",)]
+    for bounds in ((0.1, 1.0), (0.5, 2.5), (0.5,), (0.1, 1.0)):
+        counts = [count, *[1] * len(bounds)]
+        family = MetricFamily(
+            "x_seconds", "histogram", "", ("l",), keys, [Distribution(bounds, counts, 2.0)]
+        )
+        check(renderer, [family])
+
+
+@pytest.mark.parametrize("kind", ["gauge", "histogram", "summary"])
+def test_what_depends_on_the_labels_only_is_made_once(monkeypatch, kind):
+    made = []
+    for lines in (text.Lines, text._HistogramLines, text._SummaryLines):
+        monkeypatch.setattr(
+            lines, "prepare", lambda self, prepare=lines.prepare: (made.append(1), prepare(self))
+        )
+    value = {
+        "gauge": 1.0,
+        "histogram": Distribution((1.0,), [1, 1], 2.0),
+        "summary": Quantiles(1, 1.0, ()),
+    }[kind]
+    renderer, family = text.Renderer(), one(kind, value, value)
+
+    for _ in range(3):
+        renderer.render([family])
+        renderer.render([family._replace(values=[value, value])], openmetrics=True)
+
+    assert len(made) == 1
+
+
 @pytest.mark.parametrize("kind", ["gauge", "histogram", "summary"])
 @pytest.mark.parametrize("size", [31, 32, 33, 511, 512, 513, 1025])
 def test_no_series_is_lost_where_the_page_is_rendered_in_parts(kind, size):

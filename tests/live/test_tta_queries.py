@@ -6,14 +6,11 @@ in units of what the objective allows. docs/migration.md says so.
 
 import math
 import socket
-import threading
+import subprocess
+import sys
 
 import pytest
-from flask import Flask, Response
-from prometheus_client import REGISTRY, generate_latest
-from werkzeug.serving import make_server
 
-from flowgauge.compat.tta_dev import get_prometheus_exporter
 from rig import lone
 
 pytestmark = pytest.mark.parts
@@ -55,42 +52,58 @@ groups:
 """
 
 
+# The guide's program, with a little traffic at each scrape, so that every rate has something to tell.
+PROGRAM = """
+import sys
+
+from flask import Flask, Response
+from prometheus_client import REGISTRY, generate_latest
+
+from flowgauge.compat.tta_dev import get_prometheus_exporter
+
+app = Flask(__name__)
+exporter = get_prometheus_exporter()
+calls = iter(range(10**9))
+
+
+@app.route("/metrics")
+def metrics():
+    number = next(calls)
+    for name, kind in (("api_process", "api"), ("critical_workflow", "workflow")):
+        exporter.record_execution(
+            primitive_name=name,
+            primitive_type=kind,
+            duration_seconds=0.05,
+            success=number % 10 != 0,
+            cost=0.02,
+            savings=0.01,
+            category="llm",
+        )
+    exporter.export_metrics(primitive_type="app")
+    return Response(generate_latest(REGISTRY), mimetype="text/plain")
+
+
+app.run(host="127.0.0.1", port=int(sys.argv[1]))
+"""
+
+
 @pytest.fixture(scope="module")
 def prometheus():
-    exporter = get_prometheus_exporter()
-    app = Flask(__name__)
-    calls = iter(range(10**9))
-
-    @app.route("/metrics")
-    def metrics():
-        # A little traffic at each scrape, so that every rate has something to tell.
-        number = next(calls)
-        for name, kind in (("api_process", "api"), ("critical_workflow", "workflow")):
-            exporter.record_execution(
-                primitive_name=name,
-                primitive_type=kind,
-                duration_seconds=0.05,
-                success=number % 10 != 0,
-                cost=0.02,
-                savings=0.01,
-                category="llm",
-            )
-        exporter.export_metrics(primitive_type="app")
-        return Response(generate_latest(REGISTRY), mimetype="text/plain")
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    server = make_server("127.0.0.1", port, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
+    # In a process of its own: other tests use up the names that a process tells apart.
+    program = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         with lone.prometheus(port, rules=RULES) as running:
             yield running
     finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(5)
+        program.terminate()
+        program.wait(10)
 
 
 @pytest.mark.parametrize("query", QUERIES)
