@@ -10,13 +10,13 @@
 Importing this package does nothing and loads nothing heavy; each name is loaded when it is used.
 """
 
+from flowgauge.forks import loading
+
 # The module `typing` costs more to import than all that a program which only decorates functions needs from here.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from flowgauge.auth import Auth
-    from flowgauge.batches import Batch as batch  # noqa: N813 - it is used like a function
     from flowgauge.blocks import run, stepping
     from flowgauge.declared import counter, gauge, histogram, summary
     from flowgauge.decorators import step, workflow
@@ -24,11 +24,13 @@ if TYPE_CHECKING:
     from flowgauge.metrics import MetricFamily
     from flowgauge.mounted import asgi_app, django_view, mount, wsgi_app
     from flowgauge.observability import EndpointError, Observability, setup_observability
-    from flowgauge.otel import OpenTelemetryTracer
     from flowgauge.profiles import Profile, ProfileError
     from flowgauge.push import Pusher, PushError
-    from flowgauge.tls import Tls
+    from flowgauge.push.batch import Batch as batch  # noqa: N813 - it is used like a function
+    from flowgauge.serving.auth import Auth
+    from flowgauge.serving.tls import Tls
     from flowgauge.tracing import SimpleTracer, Span, current_span, trace_context, traced
+    from flowgauge.tracing.otel import OpenTelemetryTracer
 
     __version__: str
 
@@ -71,7 +73,7 @@ __all__ = [
 
 # Where each name is, and what it is called there.
 _HOMES = {
-    "Auth": ("auth", "Auth"),
+    "Auth": ("serving.auth", "Auth"),
     "Counter": ("instruments", "Counter"),
     "EndpointError": ("observability", "EndpointError"),
     "Gauge": ("instruments", "Gauge"),
@@ -79,7 +81,7 @@ _HOMES = {
     "MetricFamily": ("metrics", "MetricFamily"),
     "MetricsCollector": ("instruments", "MetricsCollector"),
     "Observability": ("observability", "Observability"),
-    "OpenTelemetryTracer": ("otel", "OpenTelemetryTracer"),
+    "OpenTelemetryTracer": ("tracing.otel", "OpenTelemetryTracer"),
     "Profile": ("profiles", "Profile"),
     "ProfileError": ("profiles", "ProfileError"),
     "PushError": ("push", "PushError"),
@@ -87,9 +89,9 @@ _HOMES = {
     "SimpleTracer": ("tracing", "SimpleTracer"),
     "Span": ("tracing", "Span"),
     "Summary": ("instruments", "Summary"),
-    "Tls": ("tls", "Tls"),
+    "Tls": ("serving.tls", "Tls"),
     "asgi_app": ("mounted", "asgi_app"),
-    "batch": ("batches", "Batch"),
+    "batch": ("push.batch", "Batch"),
     "counter": ("declared", "counter"),
     "current_span": ("tracing", "current_span"),
     "django_view": ("mounted", "django_view"),
@@ -121,7 +123,8 @@ def __getattr__(name: str) -> "Any":
 
 def _load(module: str) -> "Any":
     # Not by `importlib`, which is a second cost for who uses one name.
-    return __import__(f"{__name__}.{module}", fromlist=[module])
+    with loading:
+        return __import__(f"{__name__}.{module}", fromlist=[module])
 
 
 def __dir__() -> list[str]:

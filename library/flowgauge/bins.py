@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 GOOD: Final = 0
 FAILED: Final = 1
 CANCELLED: Final = 2
-OUTCOMES: Final = (GOOD, FAILED, CANCELLED)
+SKIPPED: Final = 3  # neither good nor bad: nothing was to be done, or it will be tried again
+COUNTED: Final = (GOOD, FAILED, CANCELLED)
+OUTCOMES: Final = (*COUNTED, SKIPPED)
+WORDS: Final = {"good": GOOD, "failed": FAILED, "cancelled": CANCELLED, "skipped": SKIPPED}
 
 
 def _grid() -> Bounds:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from flowgauge.bins import GOOD, SKIPPED
 from flowgauge.probes import RunProbe, StepProbe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
+    from typing import Self
 
     from flowgauge.probes import Mark, Probe
 
@@ -14,14 +16,23 @@ if TYPE_CHECKING:
 class Block:
     """A block that is measured. Make one for each `with`."""
 
-    __slots__ = ("_mark", "_probe")
+    __slots__ = ("_ended", "_mark", "_probe")
 
     def __init__(self, probe: Probe) -> None:
         self._probe = probe
         self._mark: Mark | None = None
+        self._ended = GOOD
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
         self._mark = self._probe.enter()
+        return self
+
+    def skip(self) -> None:
+        """Count the block as skipped when it ends, unless it raises: neither good nor bad, such as nothing to do.
+
+        It is in no duration, ratio or budget. A vocabulary without a word for it counts its start only.
+        """
+        self._ended = SKIPPED
 
     def __exit__(
         self,
@@ -30,7 +41,7 @@ class Block:
         traceback: TracebackType | None,
     ) -> None:
         mark, self._mark = self._mark, None
-        self._probe.leave(mark, error)
+        self._probe.leave(mark, error, self._ended)
 
 
 def run(name: str, *, trigger: str = "manual", kind: str = "") -> Block:

@@ -15,7 +15,7 @@ from bisect import bisect_left
 from time import perf_counter
 
 from flowgauge import guard, slots
-from flowgauge.bins import GOOD, OUTCOMES, Bins
+from flowgauge.bins import COUNTED, GOOD, OUTCOMES, Bins
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -364,7 +364,7 @@ def read(
         bins=bins,
         errors={name: count for name, count in named.items() if count},
         last_success=values[LAST + GOOD],
-        last_finish=max(values[LAST:SUMS]),
+        last_finish=max([values[LAST + outcome] for outcome in COUNTED]),
         marks=marks,
     )
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from flowgauge import cells
 from flowgauge.bins import FAILED
 from flowgauge.cell import BEGUN, COUNTS, ERRORS, LAST, OTHER, RESETS, STARTED, SUMS
-from flowgauge.instruments import Found, merged
+from flowgauge.instruments.children import Found, merged
 from flowgauge.slotfile import tuples
 
 if TYPE_CHECKING:

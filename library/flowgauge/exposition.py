@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from flowgauge import guard, text
+from flowgauge import forks, guard, text
 from flowgauge.metrics import MetricFamily
-from flowgauge.negotiation import media_type
-from flowgauge.pages import Page
+from flowgauge.serving.negotiation import media_type
+from flowgauge.serving.pages import Page
 
 # As `protobuf` has it, which is imported when somebody asks for it.
 PROTOBUF: Final = (
@@ -37,7 +37,8 @@ class Exposition:
         offers = OFFERS if self._foreign is None else OFFERS[:2]
         chosen = media_type(accept, offers)
         if chosen == PROTOBUF:
-            from flowgauge import protobuf  # noqa: PLC0415 - few scrapers ask for it
+            with forks.loading:
+                from flowgauge import protobuf  # noqa: PLC0415 - few scrapers ask for it
 
             return Page(protobuf.render(self._collect()), PROTOBUF)
         return Page(self._text(openmetrics=chosen == text.OPENMETRICS), chosen)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from time import monotonic
 
+from flowgauge.forks import loading
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
@@ -30,7 +32,8 @@ def _log(place: str, text: str, error: BaseException | None) -> None:
         if now - _reported.get(place, -QUIET_SECONDS) < QUIET_SECONDS:
             return
         _reported[place] = now
-        import logging  # noqa: PLC0415 - only a fault pays for it
+        with loading:
+            import logging  # noqa: PLC0415 - only a fault pays for it
 
         log = logging.getLogger("flowgauge")
         if error is None:

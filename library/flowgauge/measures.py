@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from flowgauge import clock
-from flowgauge.bins import GOOD, OUTCOMES, fold
+from flowgauge.bins import COUNTED, GOOD, fold
 from flowgauge.cell import Snapshot
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def merged(snapshots: Sequence[Snapshot], bounds: Bounds) -> Snapshot:
 
 
 def _finished(snapshot: Snapshot, _now: float) -> float:
-    return sum(snapshot.finished(outcome) for outcome in OUTCOMES)
+    return sum(snapshot.finished(outcome) for outcome in COUNTED)
 
 
 def _oldest_age(snapshot: Snapshot, now: float) -> float:

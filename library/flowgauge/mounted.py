@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from flowgauge import mounting
 from flowgauge.observability import render_current
+from flowgauge.serving import mounting
 
 if TYPE_CHECKING:
-    from flowgauge.auth import Auth
+    from flowgauge.serving.auth import Auth
 
 
 def mount(app: Any, path: str = "/metrics", *, auth: Auth | None = None) -> Any:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from flowgauge import cells, forks, guard, instruments, slotfile, slots
 from flowgauge.cell import Snapshot, read
 from flowgauge.dead import Dead, Sum, left, named
-from flowgauge.instruments import Found
+from flowgauge.instruments.children import Found
 from flowgauge.slotfile import Reader, Writer
 
 if TYPE_CHECKING:

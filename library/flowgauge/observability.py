@@ -15,16 +15,16 @@ from flowgauge import cells, forks, profiles, settings, slots
 from flowgauge.background import background
 from flowgauge.exposition import Exposition
 from flowgauge.metrics import MetricFamily
-from flowgauge.pages import Page
 from flowgauge.profiles import Profile
-from flowgauge.server import Server
+from flowgauge.serving.pages import Page
+from flowgauge.serving.server import Server
 from flowgauge.view import View
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-    from flowgauge.auth import Auth
-    from flowgauge.tls import Tls
+    from flowgauge.serving.auth import Auth
+    from flowgauge.serving.tls import Tls
 
 _log = logging.getLogger("flowgauge")
 
@@ -53,7 +53,7 @@ class Observability:
             self._exposition = Exposition(self._view.collect, foreign)
         self._view.bind()
         if chosen.exemplars:
-            from flowgauge.spans import exemplar_labels  # noqa: PLC0415 - few programs trace
+            from flowgauge.tracing.spans import exemplar_labels  # noqa: PLC0415 - few programs trace
 
             cells.trace(exemplar_labels)
         self._server: Server | None = None
@@ -88,12 +88,16 @@ class Observability:
         return self._view.collect()
 
     def value(self, name: str, **labels: str) -> float | None:
-        """The number of one series, for tests; of a histogram or summary the count. None if there is none."""
+        """The number of one series, for tests; of a histogram or summary the count. None if there is none.
+
+        An empty label is as good as none.
+        """
+        wanted = {n: v for n, v in labels.items() if v}
         for family in self.collect():
             if family.name == name:
                 for key, value in zip(family.keys, family.values, strict=True):
                     found = {n: v for n, v in zip(family.labels, key, strict=True) if v}
-                    if found == labels:
+                    if found == wanted:
                         return value if isinstance(value, float | int) else float(value.count)
         return None
 

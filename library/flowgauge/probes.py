@@ -80,14 +80,16 @@ class Probe:
             mark = (mark[0], mark[1], self.resume())
         return mark
 
-    def leave(self, mark: Mark | None, error: BaseException | None = None) -> None:
-        """Count the end of the call; `error` is what it raised."""
+    def leave(
+        self, mark: Mark | None, error: BaseException | None = None, ended: int = GOOD
+    ) -> None:
+        """Count the end of the call; `error` is what it raised, `ended` the outcome if it raised nothing."""
         if mark is None:
             return
         cell, started, var = mark
         if var is not None:
             self.suspend(var)
-        finish(cell, started, error)
+        finish(cell, started, error, GOOD if error else ended)
 
     def retry(self) -> None:
         """Count an attempt after the first."""
@@ -152,8 +154,11 @@ class StepProbe(Probe):
 
 
 def finish(cell: Cell, started: Started, error: BaseException | None, closed: int = GOOD) -> None:
-    """Count the end of a call that raised `error`, or nothing; `closed` is the outcome of what is closed early."""
-    name, outcome = "", GOOD
+    """Count the end of a call that raised `error`, or nothing.
+
+    `closed` is the outcome of what raised nothing, or is closed early.
+    """
+    name, outcome = "", closed
     try:
         if error is not None:
             # Before anything is asked of the error, which may be of any sort.

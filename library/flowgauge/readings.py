@@ -16,7 +16,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from flowgauge import clock, guard, measures, sketch
-from flowgauge.bins import CANCELLED, FAILED, GOOD, OUTCOMES
+from flowgauge.bins import CANCELLED, COUNTED, FAILED, GOOD, SKIPPED, WORDS
 from flowgauge.cell import Snapshot
 from flowgauge.metrics import (
     Distribution,
@@ -143,10 +143,8 @@ class Reader:
 
     def _named(self, labels: Labels) -> Labels:
         """The labels of a record, with the vocabulary's word for the outcome."""
-        word = {"good": GOOD, "failed": FAILED, "cancelled": CANCELLED}.get(
-            labels.get("outcome", "")
-        )
-        return labels if word is None else {**labels, "outcome": self._outcomes[word]}
+        word = self._outcomes.get(WORDS.get(labels.get("outcome", ""), -1))
+        return labels if word is None else {**labels, "outcome": word}
 
     def _zero(self) -> Value:
         if self.family.type == "histogram":
@@ -159,12 +157,14 @@ class Reader:
 
     def _numbers(self, snapshot: Snapshot, now: float) -> Iterator[tuple[Labels, Value]]:
         if self._measure == "duration":
-            for outcome in OUTCOMES if "outcome" in self.family.labels else (None,):
-                event = {} if outcome is None else {"outcome": self._outcomes[outcome]}
-                yield event, self._durations(snapshot, outcome)
+            if "outcome" in self.family.labels:
+                for outcome, word in self._ended(snapshot):
+                    yield {"outcome": word}, self._durations(snapshot, (outcome,))
+            else:
+                yield {}, self._durations(snapshot, COUNTED)
         elif self._measure == "finished":
-            for outcome in OUTCOMES:
-                yield {"outcome": self._outcomes[outcome]}, float(snapshot.finished(outcome))
+            for outcome, word in self._ended(snapshot):
+                yield {"outcome": word}, float(snapshot.finished(outcome))
         elif self._measure == "failed":
             for error, count in snapshot.errors.items():
                 yield {"error": error}, float(count)
@@ -173,13 +173,17 @@ class Reader:
         else:
             yield {}, measures.SCALARS[self._measure](snapshot, now) * self._scale
 
-    def _durations(self, snapshot: Snapshot, outcome: int | None) -> Value:
+    def _ended(self, snapshot: Snapshot) -> Iterator[tuple[int, str]]:
+        """Each outcome with its word; to be skipped is rare, and has no series before it happens."""
+        for outcome, word in self._outcomes.items():
+            if outcome != SKIPPED or snapshot.finished(SKIPPED):
+                yield outcome, word
+
+    def _durations(self, snapshot: Snapshot, outcomes: Sequence[int]) -> Value:
         bins = snapshot.bins
-        if outcome is None:
-            parts = [bins.by_outcome(each) for each in OUTCOMES]
-            counts, total = [sum(c) for c in zip(*parts, strict=True)], sum(bins.sums)
-        else:
-            counts, total = bins.by_outcome(outcome), bins.sums[outcome]
+        parts = [bins.by_outcome(each) for each in outcomes]
+        counts = [sum(c) for c in zip(*parts, strict=True)]
+        total = sum([bins.sums[each] for each in outcomes])
         made = self._converted(Distribution(bins.bounds, counts, total))
         if not isinstance(made, Distribution) or not snapshot.marks:
             return made
@@ -278,10 +282,11 @@ def added(a: Distribution, b: Distribution) -> Distribution:
 
 
 def outcome_values(family: Family) -> dict[int, str]:
-    """The values of the outcome label for good, failed and cancelled.
+    """The values of the outcome label for good, failed, cancelled and, if the vocabulary can say so, skipped.
 
     Failed is the first listed value that is neither good nor ignored. Cancelled is `cancelled` where
-    the vocabulary lists it, and failed where it does not.
+    the vocabulary lists it, and failed where it does not. Skipped is `skipped` if that is ignored, else the first
+    ignored value; what is skipped has no series in a vocabulary without one.
     """
     good = family.outcomes.good if family.outcomes and family.outcomes.good else ("success",)
     ignored = family.outcomes.ignored if family.outcomes else ()
@@ -293,6 +298,7 @@ def outcome_values(family: Family) -> dict[int, str]:
         GOOD: next((value for value in listed if value in good), good[0]),
         FAILED: failed,
         CANCELLED: "cancelled" if "cancelled" in listed else failed,
+        **({SKIPPED: "skipped" if "skipped" in ignored else ignored[0]} if ignored else {}),
     }
 
 

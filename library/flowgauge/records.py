@@ -18,19 +18,11 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final, Literal
 
 from flowgauge import cells, forks, guard, slots
-from flowgauge.bins import CANCELLED, FAILED, GOOD, GRID
+from flowgauge.bins import FAILED, GRID, WORDS
 from flowgauge.cell import OTHER, Cell
-from flowgauge.instruments import (
-    C,
-    Counter,
-    CounterChild,
-    Declared,
-    Gauge,
-    Histogram,
-    Instrument,
-    Merge,
-    MetricsCollector,
-)
+from flowgauge.instruments import Counter, Declared, Gauge, Histogram, MetricsCollector
+from flowgauge.instruments.children import CounterChild
+from flowgauge.instruments.instrument import C, Instrument, Merge
 from flowgauge.metrics import MetricFamily
 from flowgauge.profiles.roles import ROLES
 
@@ -38,9 +30,8 @@ if TYPE_CHECKING:
     from flowgauge.bins import Bounds
     from flowgauge.slots import Values
 
-Outcome = Literal["good", "failed", "cancelled"]
+Outcome = Literal["good", "failed", "cancelled", "skipped"]
 
-_OUTCOMES: Final = {"good": GOOD, "failed": FAILED, "cancelled": CANCELLED}
 # What the library or Prometheus tells: a value that was recorded would be seen nowhere.
 _TOLD: Final = frozenset(
     {"message.rate", "series.dropped", "library.info", "target.up", "process.cpu", "process.memory"}
@@ -240,9 +231,9 @@ def _seconds(value: float) -> float:
 
 
 def _way(outcome: str) -> int:
-    found = _OUTCOMES.get(outcome) if isinstance(outcome, str) else None
+    found = WORDS.get(outcome) if isinstance(outcome, str) else None
     if found is None:
-        told = f"outcome is {_text(outcome)!r}, must be one of {', '.join(_OUTCOMES)}"
+        told = f"outcome is {_text(outcome)!r}, must be one of {', '.join(WORDS)}"
         guard.warn("outcome", f"{told}; counted as failed")
         return FAILED
     return found

@@ -14,8 +14,8 @@ from flowgauge.profiles import Profile
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-    from flowgauge.auth import Auth
-    from flowgauge.tls import Tls
+    from flowgauge.serving.auth import Auth
+    from flowgauge.serving.tls import Tls
 
 # The port of the durable workflows whose names the profile `contd` has, so one manifest serves both.
 DEFAULT_PORT: Final = 9090
@@ -110,7 +110,7 @@ def _tls(environment: Mapping[str, str]) -> Tls | None:
     given = {field: environment.get(name, "") for field, name in TLS.items()}
     if not any(given.values()):
         return None
-    from flowgauge.tls import Tls  # noqa: PLC0415 - `ssl` is dear, and few programs serve TLS
+    from flowgauge.serving.tls import Tls  # noqa: PLC0415 - `ssl` is dear, and few programs serve TLS
 
     return Tls(certificate=given["certificate"], key=given["key"], client_ca=given["client_ca"])
 
@@ -119,7 +119,7 @@ def _auth(environment: Mapping[str, str]) -> Auth | None:
     given = {field: environment.get(name, "") for field, name in AUTH.items()}
     if not any(given.values()):
         return None
-    from flowgauge.auth import Auth  # noqa: PLC0415 - see above
+    from flowgauge.serving.auth import Auth  # noqa: PLC0415 - see above
 
     return Auth(**given)
 

@@ -4,10 +4,11 @@ import os
 
 import pytest
 
-from flowgauge import changes, guard
-from flowgauge.auth import Auth
-from flowgauge.pages import Page
-from flowgauge.server import Server
+from flowgauge import guard
+from flowgauge.serving import changes
+from flowgauge.serving.auth import Auth
+from flowgauge.serving.pages import Page
+from flowgauge.serving.server import Server
 
 
 @pytest.fixture(autouse=True)

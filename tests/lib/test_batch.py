@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import flowgauge.push
-from flowgauge.batches import batch
+from flowgauge.push.batch import batch
 
 
 @pytest.fixture(autouse=True)
@@ -137,7 +137,7 @@ def test_after_the_block_no_workflow_is_current(name):
 
 
 def test_importing_it_loads_no_network_and_no_loop():
-    code = "import sys, flowgauge.batches; print([m for m in ('http', 'ssl', 'urllib.request', 'asyncio', 'inspect', 'random', 'prometheus_client') if m in sys.modules])"
+    code = "import sys, flowgauge.push.batch; print([m for m in ('http', 'ssl', 'urllib.request', 'asyncio', 'inspect', 'random', 'prometheus_client') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout == "[]\n"

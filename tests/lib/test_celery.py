@@ -38,7 +38,7 @@ spec:
     type: counter
     help: h.
     labels: {workflow: task, outcome: status}
-    outcomes: {good: [success]}
+    outcomes: {good: [success], ignored: [again]}
     values: {outcome: [success, failed, cancelled]}
   - {name: errors_total, role: run.failed, type: counter, help: h., labels: {workflow: task, error: type}}
   - {name: active, role: run.active, type: gauge, help: h., labels: {workflow: task}}
@@ -122,6 +122,10 @@ def define(app):
 
     @app.task(shared=False, name="picky", acks_late=True)
     def picky(error):
+        if error == "requeue" and not picky.request.delivery_info["redelivered"]:
+            raise Reject("later", requeue=True)
+        if error == "requeue":
+            return
         raise {"reject": Reject("no", requeue=False), "ignore": Ignore()}[error]
 
     def done():
@@ -278,9 +282,10 @@ def test_a_retry_is_no_failure_and_is_counted(tasks):
     ended("flaky", "success")
 
     assert value("retried_total", task="flaky") == 2
-    assert value("finished_total", task="flaky", status="cancelled") == 2
-    assert value("errors_total", task="flaky", type="Retry") == 2
+    assert value("finished_total", task="flaky", status="again") == 2
+    assert value("finished_total", task="flaky", status="cancelled") == 0
     assert value("finished_total", task="flaky", status="failed") == 0
+    assert value("duration_seconds", task="flaky") == 1
     assert value("active", task="flaky") == 0
 
 
@@ -312,6 +317,15 @@ def test_a_rejected_task_is_cancelled_and_one_that_ignores_itself_is_good(tasks)
 
     assert value("errors_total", task="picky", type="Reject") == 1
     assert value("finished_total", task="picky", status="failed") == 0
+
+
+def test_a_task_that_is_put_back_into_its_queue_is_skipped(tasks):
+    before = value("finished_total", task="picky", status="success")
+    tasks["picky"].delay("requeue")
+    ended("picky", "success", before + 1)
+
+    assert value("finished_total", task="picky", status="again") == 1
+    assert value("active", task="picky") == 0
 
 
 def test_the_delay_of_a_task_begins_when_it_is_due(tasks):

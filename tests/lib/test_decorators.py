@@ -412,6 +412,23 @@ def test_steps_in_threads_of_a_pool_belong_to_the_workflow_they_name(name):
     assert ends(steps(f"{name}-caller", "work")) == (1, 0, 0)
 
 
+def test_a_block_can_say_that_it_was_skipped(name):
+    with flowgauge.setup_observability(serve=False) as handle:
+        with flowgauge.run(name) as run, flowgauge.stepping("s") as step:
+            run.skip()
+            step.skip()
+        with contextlib.suppress(ValueError), flowgauge.run(name) as run:
+            run.skip()
+            raise ValueError
+
+        def ended(status):
+            return handle.value("workflow_runs_total", workflow=name, status=status)
+
+        assert [ended(s) for s in ("success", "skipped", "failed", "cancelled")] == [0, 1, 1, 0]
+        steps = {"workflow": name, "step": "s", "status": "skipped"}
+        assert handle.value("workflow_steps_total", **steps) == 1
+
+
 def test_blocks_are_measured_like_functions(name):
     with contextlib.suppress(ValueError), flowgauge.run(name, trigger="manual"):
         with flowgauge.stepping("first"):

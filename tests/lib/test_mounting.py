@@ -28,9 +28,10 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
 import flowgauge
-from flowgauge import answers, guard, mounting
-from flowgauge.auth import Auth
-from flowgauge.pages import Page
+from flowgauge import guard
+from flowgauge.serving import answers, mounting
+from flowgauge.serving.auth import Auth
+from flowgauge.serving.pages import Page
 
 LONG = 60
 
@@ -515,7 +516,7 @@ def test_a_websocket_is_refused_and_the_lifespan_of_the_application_runs():
 def test_mounting_loads_no_framework():
     program = (
         "import sys\n"
-        "import flowgauge.mounting as mounting\n"
+        "import flowgauge.serving.mounting as mounting\n"
         "mounting.asgi_app(lambda _: None), mounting.wsgi_app(lambda _: None), mounting.django_view(lambda _: None)\n"
         "print(sorted({'starlette', 'flask', 'django', 'asyncio', 'ssl', 'inspect'} & set(sys.modules)))\n"
     )

@@ -36,7 +36,6 @@ from flowgauge import (
     dead,
     declared,
     guard,
-    instruments,
     multiprocess,
     profiles,
     records,
@@ -44,6 +43,7 @@ from flowgauge import (
     slots,
     view,
 )
+from flowgauge.instruments import children as instrument_children
 from flowgauge.metrics import Distribution, Quantiles
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -621,7 +621,7 @@ def test_bounds_that_change_while_others_read_or_the_process_dies_make_no_count_
             records.run_finished("w", 0.3, started=False)
             records.observe("restore.duration", 0.3, workflow="w")
         # Should anything be moved, then slowly.
-        cell._move, instruments._fold = slow(cell._move), slow(instruments._fold)
+        cell._move, instrument_children._fold = slow(cell._move), slow(instrument_children._fold)
         parent.say()
         while True:
             for profile in ("workflow", "contd", "orchestrix"):

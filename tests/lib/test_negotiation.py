@@ -1,6 +1,6 @@
 import pytest
 
-from flowgauge.negotiation import accepts_gzip, media_type
+from flowgauge.serving.negotiation import accepts_gzip, media_type
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"

@@ -20,16 +20,17 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import StatusCode
 
-from flowgauge import guard, otel
-from flowgauge.otel import OpenTelemetryTracer
+from flowgauge import guard
 from flowgauge.tracing import (
     SimpleTracer,
     Span,
     current_span,
     exemplar_labels,
+    otel,
     trace_context,
     traced,
 )
+from flowgauge.tracing.otel import OpenTelemetryTracer
 
 
 @pytest.fixture(autouse=True)
@@ -497,7 +498,7 @@ def test_a_collector_gets_the_spans(collector, path):
 
 def test_the_last_spans_are_sent_at_the_end_of_the_program(collector):
     program = f"""
-        from flowgauge.otel import OpenTelemetryTracer
+        from flowgauge.tracing.otel import OpenTelemetryTracer
         from flowgauge.tracing import trace_context
         tracer = OpenTelemetryTracer("orders", endpoint={collector.address!r})
         with trace_context(tracer, "last"):
@@ -661,7 +662,7 @@ def test_a_missing_package_is_named_with_the_command(missing, arguments):
     program = f"""
         import sys
         sys.modules[{missing!r}] = None
-        from flowgauge.otel import OpenTelemetryTracer
+        from flowgauge.tracing.otel import OpenTelemetryTracer
         try:
             OpenTelemetryTracer("orders", **{arguments!r})
         except ImportError as error:

@@ -5,8 +5,7 @@ import sys
 
 import pytest
 
-from flowgauge import gateway, history
-from flowgauge.push import Pusher
+from flowgauge.push import Pusher, gateway, history
 
 
 @pytest.fixture(autouse=True)

@@ -652,6 +652,34 @@ def test_an_end_whose_start_was_not_told_counts_as_a_start_too(name):
     assert calls(name) == (2, 0, (1, 0, 1))
 
 
+def test_what_is_skipped_is_in_no_duration_ratio_or_failure(speak, name):
+    ended = {"outcomes": {"good": ["success"], "ignored": ["skipped"]}}
+    without = family("run.finished", name="ends_total")
+    by_outcome = family("run.duration", name="took", **ended)
+    whole = family("run.duration", labels={"workflow": "workflow"}, name="whole")
+    roles = "run.started", "run.active", "run.failed", "run.success_ratio", "run.last_finish"
+    handle = speak(
+        family("run.finished", **ended), without, by_outcome, whole, *(family(r) for r in roles)
+    )
+
+    records.run_started(name)
+    records.run_finished(name, 5.0, "skipped")
+
+    def value(made, **labels):
+        return handle.value(made, workflow=name, kind="", **labels)
+
+    assert value("run_finished_total", outcome="skipped") == 1
+    assert [value("run_finished_total", outcome=o) for o in ("success", "failed")] == [0, 0]
+    # Without a word for it, it is nowhere but among the starts.
+    assert [value("ends_total", outcome=o) for o in ("success", "failed", "cancelled")] == [0, 0, 0]
+    assert value("ends_total", outcome="skipped") is None
+    assert value("took", outcome="skipped") == 1
+    assert handle.value("whole", workflow=name) == 0
+    assert math.isnan(value("run_success_ratio"))
+    assert value("run_last_finish") == 0
+    assert (value("run_active"), value("run_started_total", trigger="")) == (0, 1)
+
+
 def test_a_run_ends_where_it_was_counted_as_started(name):
     for trigger in ("schedule", "schedule", "api"):
         records.run_started(name, trigger=trigger)
@@ -734,7 +762,7 @@ def test_steps_and_retries_are_counted(name):
 
     step = cells.step_cell(name, "load").snapshot()
     assert (step.started, step.active, step.retried, step.errors) == (2, 0, 1, {"KeyError": 1})
-    assert step.bins.sums == [0.25, 0.5, 0.0]
+    assert step.bins.sums == [0.25, 0.5, 0.0, 0.0]
     assert cells.run_cell(name).snapshot().retried == 1
 
 

@@ -13,10 +13,11 @@ import time
 import pytest
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
-from flowgauge import answers, guard, server
-from flowgauge.connection import Phase
-from flowgauge.pages import Page
-from flowgauge.server import Server
+from flowgauge import guard
+from flowgauge.serving import answers, server
+from flowgauge.serving.connection import Phase
+from flowgauge.serving.pages import Page
+from flowgauge.serving.server import Server
 
 LONG = 60  # a test that waits so long has failed; it is no measure of speed
 
@@ -473,8 +474,8 @@ def test_a_server_without_file_descriptors_recovers(tmp_path):
     program = tmp_path / "program.py"
     program.write_text(
         "import logging, os, resource, socket, sys\n"
-        "from flowgauge.pages import Page\n"
-        "from flowgauge.server import Server\n"
+        "from flowgauge.serving.pages import Page\n"
+        "from flowgauge.serving.server import Server\n"
         "endpoint = Server('127.0.0.1', 0, lambda _: Page(b'fine', 'text/plain'))\n"
         "endpoint.start()\n"
         "client = socket.socket()\n"
@@ -704,8 +705,8 @@ def test_stop_may_come_twice_and_without_start():
 def test_a_server_that_gets_no_thread_lets_go_of_its_port():
     program = (
         "import resource, socket, threading\n"
-        "from flowgauge.pages import Page\n"
-        "from flowgauge.server import Server\n"
+        "from flowgauge.serving.pages import Page\n"
+        "from flowgauge.serving.server import Server\n"
         'def refuse(*a): raise RuntimeError("can\'t start new thread")\n'
         "endpoint = Server('127.0.0.1', 0, lambda _: Page(b'', ''))\n"
         "threading._start_new_thread = refuse\n"
@@ -767,7 +768,7 @@ def test_a_forked_child_renders_although_the_parent_rendered_at_that_moment():
 def test_without_tls_and_credentials_neither_ssl_nor_a_framework_is_loaded():
     program = (
         "import sys\n"
-        "import flowgauge.server\n"
+        "import flowgauge.serving.server\n"
         "heavy = {'ssl', 'hashlib', 'asyncio', 'email', 'http.server', 'http.client', 'urllib.request',"
         " 'prometheus_client', 'inspect', 'dataclasses'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"

@@ -16,11 +16,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from flowgauge import changes, guard, server
-from flowgauge.connection import Phase
-from flowgauge.pages import Page
-from flowgauge.server import Server
-from flowgauge.tls import Tls
+from flowgauge import guard
+from flowgauge.serving import changes, server
+from flowgauge.serving.connection import Phase
+from flowgauge.serving.pages import Page
+from flowgauge.serving.server import Server
+from flowgauge.serving.tls import Tls
 
 LONG = 60
 
@@ -293,7 +294,7 @@ def test_what_cannot_be_used_is_refused_with_field_and_remedy(files, tmp_path, a
 def test_a_key_with_a_passphrase_does_not_ask_on_the_terminal(files):
     key = ec.generate_private_key(ec.SECP256R1())
     files.key.write_bytes(private(key, serialization.BestAvailableEncryption(b"x")))
-    program = f"from flowgauge.tls import Tls\nTls(certificate={str(files.certificate)!r}, key={str(files.key)!r})\n"
+    program = f"from flowgauge.serving.tls import Tls\nTls(certificate={str(files.certificate)!r}, key={str(files.key)!r})\n"
     controller, terminal = pty.openpty()
     with os.fdopen(controller), os.fdopen(terminal):
         done = subprocess.run(

@@ -24,19 +24,22 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from flowgauge import details, guard, recorded, tracers
-from flowgauge.recorded import RecordedSpan
+from flowgauge import guard
 from flowgauge.tracing import (
     SimpleTracer,
     Span,
     current_span,
     current_trace_id,
     default_tracer,
+    details,
     exemplar_labels,
+    recorded,
     set_default_tracer,
     trace_context,
     traced,
+    tracers,
 )
+from flowgauge.tracing.recorded import RecordedSpan
 
 
 class OwnError(BaseException):
@@ -1524,7 +1527,7 @@ def test_importing_loads_nothing_heavy():
         " ssl urllib.request http.client threading numbers"
     )
     code = (
-        "import sys; before = set(sys.modules); import flowgauge.tracing, flowgauge.otel;"
+        "import sys; before = set(sys.modules); import flowgauge.tracing, flowgauge.tracing.otel;"
         f"print(sorted((set({heavy.split()!r}) & set(sys.modules)) - before))"
     )
     done = subprocess.run(

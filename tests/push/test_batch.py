@@ -12,7 +12,7 @@ import pytest
 HEAD = """\
 import asyncio, contextlib, os, signal, sys, threading, time
 import flowgauge
-from flowgauge.batches import batch
+from flowgauge.push.batch import batch
 
 def say(text):
     print(text, flush=True)
@@ -349,7 +349,7 @@ def test_a_strict_batch_fails_with_its_push_if_the_body_ended_well(run, body, st
 
     assert found == status
     assert error in errors
-    assert ("flowgauge.sending.PushError" in errors) == (error == "PushError")
+    assert ("flowgauge.push.sending.PushError" in errors) == (error == "PushError")
 
 
 def test_a_strict_batch_fails_with_its_page(run):
@@ -374,7 +374,7 @@ def test_a_strict_coroutine_fails_with_its_push(run):
     )
 
     assert status == 1
-    assert "flowgauge.sending.PushError" in errors
+    assert "flowgauge.push.sending.PushError" in errors
 
 
 # -- SIGTERM --------------------------------------------------------------------------------------
@@ -972,7 +972,7 @@ def until(condition, seconds=10):
 # Each round runs one batch and fires one signal, from a timer of the kernel, at some instant of it.
 STORM = """
     import ctypes
-    from flowgauge import termination
+    from flowgauge.push import termination
 
     outside = kept = 0
 

@@ -304,8 +304,8 @@ def prometheus(gateway, tmp_path):
 
 def test_prometheus_sees_each_run_of_a_cumulative_job_and_none_of_another(gateway, job, prometheus):
     program = textwrap.dedent("""
-        import sys, flowgauge.batches
-        with flowgauge.batches.batch("nightly", job=sys.argv[1], cumulative=sys.argv[2] == "yes",
+        import sys, flowgauge.push.batch
+        with flowgauge.push.batch.batch("nightly", job=sys.argv[1], cumulative=sys.argv[2] == "yes",
                                      grouping={"namespace": "shop", "monitored_workflow": "nightly"}):
             raise SystemExit(1)
     """)

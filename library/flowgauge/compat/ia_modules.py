@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from flowgauge.exporters.prometheus import PrometheusExporter
     from flowgauge.exporters.statsd import StatsDExporter
     from flowgauge.instruments import Counter, Gauge, Histogram, MetricsCollector, Summary
-    from flowgauge.otel import OpenTelemetryTracer
     from flowgauge.tracing import SimpleTracer, Span, Tracer, trace_context, traced
+    from flowgauge.tracing.otel import OpenTelemetryTracer
 
 __all__ = [
     "CloudWatchExporter",
@@ -39,7 +39,7 @@ _HOMES = {
     "Gauge": "instruments",
     "Histogram": "instruments",
     "MetricsCollector": "instruments",
-    "OpenTelemetryTracer": "otel",
+    "OpenTelemetryTracer": "tracing.otel",
     "PrometheusExporter": "exporters.prometheus",
     "SimpleTracer": "tracing",
     "Span": "tracing",

@@ -22,8 +22,8 @@ from flowgauge.exposition import Exposition
 from flowgauge.metrics import MetricFamily, Source
 
 if TYPE_CHECKING:
-    from flowgauge.pages import Page
-    from flowgauge.server import Server
+    from flowgauge.serving.pages import Page
+    from flowgauge.serving.server import Server
 
 PORT: Final = 9090
 
@@ -90,7 +90,7 @@ class PrometheusExporter:
             RuntimeError: it serves already.
 
         """
-        from flowgauge.server import Server  # noqa: PLC0415 - only who serves needs it
+        from flowgauge.serving.server import Server  # noqa: PLC0415 - only who serves needs it
 
         def render(accept: str) -> Page:
             if collector is not None:

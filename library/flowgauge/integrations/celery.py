@@ -45,7 +45,6 @@ def _ending(name: str) -> type[CancelledError]:
 
 
 # What ends an execution without a result and is no error of the task, by the name that is counted.
-_RETRY: Final = _ending("Retry")
 _REJECT: Final = _ending("Reject")
 _REVOKED: Final = _ending("Revoked")
 _TERMINATED: Final = _ending("Terminated")
@@ -70,8 +69,8 @@ def instrument(app: Any, **settings: Any) -> Any:
     Call it once, at the module that makes the application, so that publishers, workers and their children all have
     it. Returns the application.
 
-    An execution counts as good, failed with the type of the exception, or cancelled: revoked, rejected, terminated,
-    or ended by a retry, which `run.retried` counts too.
+    An execution counts as good, failed with the type of the exception, cancelled (revoked, rejected for good,
+    terminated) or skipped: ended by a retry, which `run.retried` counts, or put back into its queue.
 
     Raises:
         TypeError: `app` is no Celery application.
@@ -123,6 +122,10 @@ def _begin(task: Any, **_: Any) -> None:
 def _end(task: Any, state: str | None = None, retval: Any = None, **_: Any) -> None:
     run = _runs.pop(task.request, None)
     if run is not None:
+        if state == states.RETRY or (
+            state == states.REJECTED and getattr(retval, "requeue", False)
+        ):
+            run.skip()  # it is not over: the message comes again
         error = _error(state, retval)
         run.__exit__(None if error is None else type(error), error, None)
 
@@ -188,12 +191,10 @@ def _is_measured(task: Any) -> bool:
 
 def _error(state: str | None, retval: Any) -> BaseException | None:
     """What the execution raised, as far as it counts; Ignore is how a task ends itself, or is replaced by another."""
-    if state in (states.SUCCESS, states.IGNORED):
+    if state in (states.SUCCESS, states.IGNORED, states.RETRY):
         return None
-    if state == states.RETRY:
-        return _RETRY()
     if state == states.REJECTED:
-        return _REJECT()
+        return None if getattr(retval, "requeue", False) else _REJECT()
     if isinstance(retval, BaseException):
         return retval
     # No state: the execution did not come to its end. The signal is sent while the exception is on its way.

@@ -5,8 +5,7 @@ Profiles give families roles; rules and panels name roles only. `docs/roles.md` 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Instrument = Literal["counter", "gauge", "histogram", "summary", "info"]
 
@@ -31,8 +30,7 @@ LABELS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Role:
+class Role(NamedTuple):
     """A meaning: its natural instrument, its base unit and the semantic labels that it may carry."""
 
     name: str

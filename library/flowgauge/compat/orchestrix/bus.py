@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 from flowgauge import records, wrapping
 from flowgauge.compat.orchestrix.calls import Call
 from flowgauge.compat.orchestrix.messages import Command, Event
-from flowgauge.instruments import Counter, CounterChild, Gauge, Histogram
+from flowgauge.instruments import Counter, Gauge, Histogram
+from flowgauge.instruments.children import CounterChild
 
 if TYPE_CHECKING:
     import asyncio

@@ -7,7 +7,7 @@ from time import perf_counter
 from types import TracebackType
 
 from flowgauge import forks
-from flowgauge.instruments import GaugeChild, HistogramChild
+from flowgauge.instruments.children import GaugeChild, HistogramChild
 
 # Counts the end of a call, which raised an error or nothing.
 Ended = Callable[[BaseException | None], None]

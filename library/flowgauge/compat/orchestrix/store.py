@@ -16,7 +16,8 @@ from typing import Any, Final, TypeVar, cast
 
 from flowgauge import forks, guard, records, wrapping
 from flowgauge.compat.orchestrix.calls import Call
-from flowgauge.instruments import Counter, CounterChild, Histogram
+from flowgauge.instruments import Counter, Histogram
+from flowgauge.instruments.children import CounterChild
 
 Aggregate = Callable[[str], str]
 S = TypeVar("S")

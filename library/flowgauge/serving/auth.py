@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from flowgauge.changes import Watched
+from flowgauge.serving.changes import Watched
 
 # Source: RFC 6750, section 2.1.
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")

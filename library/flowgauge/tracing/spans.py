@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Final, Literal, NamedTuple, Self
 
 from flowgauge import guard
-from flowgauge.details import Plain
+from flowgauge.tracing.details import Plain
 
 Status = Literal["unset", "ok", "error", "cancelled"]
 STATUSES: Final = ("unset", "ok", "error", "cancelled")

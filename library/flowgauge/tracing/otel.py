@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping
 from time import monotonic, perf_counter_ns, time_ns
 from typing import TYPE_CHECKING, Any, Final
 
-from flowgauge import details, guard
-from flowgauge.details import Plain
-from flowgauge.recorded import EVENT_ATTRIBUTES, SILENT, Store, TimedSpan, conclude, show
-from flowgauge.spans import SPAN_MASK, Event, Span, current, is_reset
-from flowgauge.tracers import (
+from flowgauge import guard
+from flowgauge.tracing import details
+from flowgauge.tracing.details import Plain
+from flowgauge.tracing.recorded import EVENT_ATTRIBUTES, SILENT, Store, TimedSpan, conclude, show
+from flowgauge.tracing.spans import SPAN_MASK, Event, Span, current, is_reset
+from flowgauge.tracing.tracers import (
     Keeper,
     checked_sample,
     checked_store,

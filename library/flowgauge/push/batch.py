@@ -1,7 +1,4 @@
-"""`with batch(...)` and `@batch(...)`: a run of a program that ends, whose metrics are pushed at its end.
-
-Not named after its function: a module `flowgauge.batch` would take the place of `flowgauge.batch()` once imported.
-"""
+"""`with batch(...)` and `@batch(...)`: a run of a program that ends, whose metrics are pushed at its end."""
 
 from __future__ import annotations
 
@@ -13,9 +10,9 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, Final, Literal, ParamSpec, TypedDict, TypeVar, Unpack, cast
 
-from flowgauge import aside, blocks, guard, termination
-from flowgauge.gateway import Auth
-from flowgauge.push import Deadline, Pusher, PushError, check_interval
+from flowgauge import blocks, guard
+from flowgauge.push import Deadline, Pusher, PushError, aside, check_interval, termination
+from flowgauge.push.gateway import Auth
 
 P = ParamSpec("P")
 R = TypeVar("R")

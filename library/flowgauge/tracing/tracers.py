@@ -13,10 +13,11 @@ from time import perf_counter_ns, time_ns
 from typing import Any, Final, Protocol
 from weakref import WeakSet
 
-from flowgauge import details, forks, guard
-from flowgauge.details import SHORT
-from flowgauge.recorded import Limits, RecordedSpan, Store
-from flowgauge.spans import SPAN_MASK, RemoteSpan, Span, UnsampledSpan, current
+from flowgauge import forks, guard
+from flowgauge.tracing import details
+from flowgauge.tracing.details import SHORT
+from flowgauge.tracing.recorded import Limits, RecordedSpan, Store
+from flowgauge.tracing.spans import SPAN_MASK, RemoteSpan, Span, UnsampledSpan, current
 
 _HEXADECIMAL: Final = frozenset("0123456789abcdef")
 

@@ -8,12 +8,13 @@ from http import HTTPStatus
 from time import gmtime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from flowgauge import guard, negotiation
-from flowgauge.flights import Flights, LateError, Result
-from flowgauge.pages import Page, Render
+from flowgauge import guard
+from flowgauge.serving import negotiation
+from flowgauge.serving.flights import Flights, LateError, Result
+from flowgauge.serving.pages import Page, Render
 
 if TYPE_CHECKING:
-    from flowgauge.auth import Auth
+    from flowgauge.serving.auth import Auth
 
 # Rendering that takes longer is not waited for; twice the longest timeout that a scrape usually has.
 RENDER_SECONDS: Final = 60.0

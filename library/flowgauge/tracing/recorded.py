@@ -12,9 +12,10 @@ from time import perf_counter_ns
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
-from flowgauge import details, guard
-from flowgauge.details import KEY_LENGTH, SHORT, Failure, Plain
-from flowgauge.spans import STATUSES, Event, Span, Status, UnsampledSpan, current, is_reset
+from flowgauge import guard
+from flowgauge.tracing import details
+from flowgauge.tracing.details import KEY_LENGTH, SHORT, Failure, Plain
+from flowgauge.tracing.spans import STATUSES, Event, Span, Status, UnsampledSpan, current, is_reset
 
 EVENT_ATTRIBUTES: Final = 16
 # Characters of long text that one span keeps; when they are used up, text is cut to `SHORT`. Stacks count apart.

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from flowgauge.changes import Watched
-from flowgauge.connection import READ, WRITE, BlockedError, Transport
+from flowgauge.serving.changes import Watched
+from flowgauge.serving.connection import READ, WRITE, BlockedError, Transport
 
 _VERSIONS: Final = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 

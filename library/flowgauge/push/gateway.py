@@ -12,8 +12,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
+from flowgauge import forks
+
 if TYPE_CHECKING:
-    from flowgauge import delivery
+    from flowgauge.push import delivery
 
 VARIABLE: Final = "FLOWGAUGE_PUSHGATEWAY"
 # In place of an address: nothing is sent, for a developer's machine or a test.
@@ -141,7 +143,8 @@ def _files(url: SplitResult, ca_file: str, client_cert: str | tuple[str, str] | 
     cert, key = client_cert if isinstance(client_cert, tuple) else (client_cert or "", "")
     files = (ca_file, cert, key)
     if url.scheme == "https":
-        from flowgauge import delivery  # noqa: PLC0415 - loads TLS, which only https needs
+        with forks.loading:
+            from flowgauge.push import delivery  # noqa: PLC0415 - loads TLS, which only https needs
 
         try:
             delivery.Trust(*files).context()

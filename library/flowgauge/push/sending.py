@@ -11,10 +11,11 @@ import zlib
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from flowgauge import gateway
+from flowgauge import forks
+from flowgauge.push import gateway
 
 if TYPE_CHECKING:
-    from flowgauge import delivery
+    from flowgauge.push import delivery
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 # Seconds: the longest pause between two attempts, and what is too little for one more.
@@ -77,7 +78,8 @@ class Sender:
             PushError: it was refused, or did not arrive in time.
 
         """
-        from flowgauge import delivery  # noqa: PLC0415 - loads HTTP and TLS, which only a push needs
+        with forks.loading:
+            from flowgauge.push import delivery  # noqa: PLC0415 - loads HTTP and TLS, which only a push needs
 
         headers, body = self._packed(page) if page else ({}, b"")
         if self._to.authorization:
@@ -107,7 +109,7 @@ class Sender:
     def _attempt(
         self, request: delivery.Request, until: Deadline
     ) -> delivery.Answer | gateway.Failure:
-        from flowgauge import delivery  # noqa: PLC0415 - loaded already
+        from flowgauge.push import delivery  # noqa: PLC0415 - loaded already
 
         seconds = max(min(self._timeout, until.remaining()), SHORTEST_ATTEMPT)
         # The look-up of a name cannot be given up: at most one thread may be stuck in it.

@@ -19,8 +19,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapp
 from typing import Any, Final, TypeVar, cast, overload
 
 from flowgauge import wrapping
-from flowgauge.spans import Event, Span, current_span, current_trace_id, exemplar_labels
-from flowgauge.tracers import (
+from flowgauge.tracing.spans import Event, Span, current_span, current_trace_id, exemplar_labels
+from flowgauge.tracing.tracers import (
     SimpleTracer,
     Tracer,
     checked_tracer,

@@ -12,8 +12,8 @@ from collections import deque
 from enum import IntEnum
 from typing import Final
 
-from flowgauge import request
-from flowgauge.request import Request
+from flowgauge.serving import request
+from flowgauge.serving.request import Request
 
 READ: Final = selectors.EVENT_READ
 WRITE: Final = selectors.EVENT_WRITE

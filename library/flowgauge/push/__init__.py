@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Final, Literal, Self
 
-from flowgauge import forks, gateway, guard, history
-from flowgauge.sending import Deadline, PushError, Sender
+from flowgauge import forks, guard
+from flowgauge.push import gateway, history
+from flowgauge.push.sending import Deadline, PushError, Sender
 
 __all__ = ["Deadline", "PushError", "Pusher"]
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from flowgauge import answers, guard
-from flowgauge.answers import Answer, Asked, Metrics
-from flowgauge.flights import Flights, Result
-from flowgauge.request import Request
+from flowgauge import guard
+from flowgauge.serving import answers
+from flowgauge.serving.answers import Answer, Asked, Metrics
+from flowgauge.serving.flights import Flights, Result
+from flowgauge.serving.request import Request
 
 _RESERVED: Final = ("/healthz", "/readyz")
 

@@ -22,16 +22,17 @@ from functools import partial
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Final
 
-from flowgauge import answers, guard
-from flowgauge.answers import Answer, Metrics
-from flowgauge.connection import BlockedError, ClosedError, Connection, Phase, Transport
-from flowgauge.pages import Render
-from flowgauge.request import BadRequestError, Request
-from flowgauge.site import Site
+from flowgauge import guard
+from flowgauge.serving import answers
+from flowgauge.serving.answers import Answer, Metrics
+from flowgauge.serving.connection import BlockedError, ClosedError, Connection, Phase, Transport
+from flowgauge.serving.pages import Render
+from flowgauge.serving.request import BadRequestError, Request
+from flowgauge.serving.site import Site
 
 if TYPE_CHECKING:
-    from flowgauge.auth import Auth
-    from flowgauge.tls import Tls
+    from flowgauge.serving.auth import Auth
+    from flowgauge.serving.tls import Tls
 
 CONNECTIONS: Final = 64
 # Answers that clients have not taken yet are memory of the workflow: at most so many different ones are kept.

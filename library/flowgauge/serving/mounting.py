@@ -11,12 +11,12 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMappi
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from flowgauge import answers
-from flowgauge.answers import Answer, Asked, Metrics
-from flowgauge.pages import Render
+from flowgauge.serving import answers
+from flowgauge.serving.answers import Answer, Asked, Metrics
+from flowgauge.serving.pages import Render
 
 if TYPE_CHECKING:
-    from flowgauge.auth import Auth
+    from flowgauge.serving.auth import Auth
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

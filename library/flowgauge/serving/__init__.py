@@ -1,0 +1,1 @@
+"""The endpoint: a server with bounded threads, TLS and authentication, and its answers inside other servers."""
