@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from rig import fetch, scratch, tools, waiting
+from rig import fetch, scratch, waiting
 from rig.process import Process
+from rig.pytest_plugin import binary
 
 _CONFIGURATION = """\
 global:
@@ -56,7 +54,6 @@ class Prometheus:
 @contextlib.contextmanager
 def prometheus(port: int, *, job: str = "", rules: str = "") -> Iterator[Prometheus]:
     """Run Prometheus, scraping this port of the loopback; `job` are lines of its job, `rules` a file of rules."""
-    binary = _binary()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         own = probe.getsockname()[1]
@@ -73,7 +70,7 @@ def prometheus(port: int, *, job: str = "", rules: str = "") -> Iterator[Prometh
         process = Process(
             "prometheus",
             [
-                binary,
+                binary("prometheus"),
                 f"--config.file={configuration}",
                 f"--storage.tsdb.path={run / 'tsdb'}",
                 f"--web.listen-address=127.0.0.1:{own}",
@@ -88,12 +85,3 @@ def prometheus(port: int, *, job: str = "", rules: str = "") -> Iterator[Prometh
             yield Prometheus(url)
         finally:
             process.stop()
-
-
-def _binary() -> Path:
-    try:
-        return tools.path("prometheus")
-    except tools.MissingTool as missing:
-        if os.environ.get("FLOWGAUGE_REQUIRE_CLUSTER") == "1":
-            pytest.fail(f"{missing}", pytrace=False)
-        pytest.skip(f"{missing}")

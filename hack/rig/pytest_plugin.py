@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -82,6 +83,14 @@ def _need(binaries: Sequence[str]) -> None:
     missing = tools.missing(["kubectl"] if given.is_given() else binaries)
     if missing:
         _unavailable(f"{', '.join(missing)} not built; run `make tools`, then `make test`")
+
+
+def binary(name: str) -> Path:
+    """The path of a binary that a test runs by itself; where it is not built, the test is skipped or, in CI, fails."""
+    try:
+        return tools.path(name)
+    except tools.MissingTool as missing:
+        _unavailable(f"{missing}")
 
 
 def _unavailable(reason: str) -> NoReturn:

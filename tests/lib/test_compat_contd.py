@@ -1,7 +1,6 @@
 """contd's module: the programs of its users, then what each call counts."""
 
 import asyncio
-import os
 import subprocess
 import sys
 import threading
@@ -14,11 +13,12 @@ import flowgauge
 from flowgauge import guard
 from flowgauge.compat import contd
 from flowgauge.compat.contd import collector, setup_observability
-from rig import tools
 
 sys.path.insert(0, str(Path(__file__).parent / "guides"))
 
 from programs import Page, free_port, get, page_of, printed, programs, run
+
+from rig.pytest_plugin import binary
 
 PROGRAMS = programs("contd")
 
@@ -111,15 +111,10 @@ assert my_workflow() == {{"status": "done"}}
     )
 
 
+@pytest.mark.parts
 def test_the_batch_job_pushes_contds_names_without_a_set_up():
     port = free_port()
-    try:
-        binary = tools.path("pushgateway")
-    except tools.MissingTool as missing:
-        if os.environ.get("FLOWGAUGE_REQUIRE_CLUSTER") == "1":
-            pytest.fail(str(missing))
-        pytest.skip(str(missing))
-    command = [binary, f"--web.listen-address=127.0.0.1:{port}"]
+    command = [binary("pushgateway"), f"--web.listen-address=127.0.0.1:{port}"]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as gateway:
         try:
             get(f"http://127.0.0.1:{port}/-/ready")

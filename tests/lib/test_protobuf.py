@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import random
-import shutil
 import struct
 import subprocess
 import threading
@@ -28,9 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope="session")
 def published(tmp_path_factory):
     """The class of MetricFamily, made from the .proto file of Prometheus' own module."""
-    grpc_tools = pytest.importorskip("grpc_tools")
-    if shutil.which("go") is None:
-        pytest.skip("the messages of Prometheus come with a Go module, and there is no go")
+    import grpc_tools  # noqa: PLC0415 - slow to load
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory  # noqa: PLC0415
     from grpc_tools import protoc  # noqa: PLC0415
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-import statistics
 import sys
 import threading
 import time
@@ -683,21 +682,3 @@ def cpu(function, values):
     for value in values:
         function(value)
     return time.process_time_ns() - started
-
-
-def test_observing_is_faster_than_ddsketch_by_half():
-    ddsketch = pytest.importorskip("ddsketch")
-    rng = random.Random(1)
-    values = [lognormal(rng) for _ in range(5000)]
-    ours, theirs = Sketch().observe, ddsketch.DDSketch(0.011).add
-    cpu(ours, values), cpu(theirs, values)
-
-    # 1.8 up to Python 3.12, 1.5 with 3.13, whose calls are faster for both.
-    gate = 1.5 if sys.version_info < (3, 13) else 1.3
-    # Medians of interleaved rounds; another try for a machine that was busy with something else.
-    for _ in range(3):
-        rounds = [(cpu(theirs, values), cpu(ours, values)) for _ in range(21)]
-        medians = [statistics.median(times) for times in zip(*rounds, strict=True)]
-        if medians[0] / medians[1] >= gate:
-            return
-    pytest.fail(f"ddsketch {medians[0]} ns, ours {medians[1]} ns for {len(values)} values")

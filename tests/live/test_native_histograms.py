@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import math
-import os
 import random
-import socket
 import threading
 import time
-import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 
 from flowgauge import protobuf, sketch
 from flowgauge.metrics import Distribution, Exemplar, Exponential, MetricFamily, Quantiles
 from flowgauge.sketch import Sketch
-from rig import fetch, scratch, tools, waiting
-from rig.process import Process
+from rig import fetch, lone, waiting
 
 ODD = 'a "quote", a \\ backslash,\na line; ü 漢字 🙂'
 QUANTILES = (0.5, 0.9, 0.99)
@@ -29,15 +24,9 @@ REFUSALS = (
     "sample_duplicate_timestamp",
     "sample_out_of_order",
 )
-_CONFIGURATION = """\
-global:
-  scrape_interval: 250ms
-scrape_configs:
-  - job_name: test
-    scrape_native_histograms: true
-    always_scrape_classic_histograms: true
-    static_configs: [{targets: ["127.0.0.1:%d"]}]
-"""
+pytestmark = pytest.mark.parts
+
+JOB = "scrape_native_histograms: true\nalways_scrape_classic_histograms: true"
 
 
 class Endpoint:
@@ -83,24 +72,12 @@ class Endpoint:
         waiting.wait_for(lambda: self.scrapes >= before + 2, 15, "two scrapes")
 
 
-class Prometheus:
-    """Questions to a running Prometheus."""
+class Prometheus(lone.Prometheus):
+    """Questions to a running Prometheus that scrapes the endpoint."""
 
     def __init__(self, url, endpoint):
-        self.url = url
+        super().__init__(url)
         self.endpoint = endpoint
-
-    def ask(self, path, **parameters):
-        found = fetch.json_of(f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}")
-        assert found["status"] == "success"
-        return found["data"]
-
-    def series(self, query):
-        """Label sets with their values."""
-        return [
-            (sample["metric"], float(sample["value"][1]))
-            for sample in self.ask("query", query=query)["result"]
-        ]
 
     def value(self, query):
         """The value of the one series; None where there is none yet."""
@@ -114,43 +91,14 @@ class Prometheus:
         waiting.wait_for(lambda: self.value(query) == expected, 10, what)
 
 
-def _free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
 def prometheus():
+    endpoint = Endpoint()
     try:
-        binary = tools.path("prometheus")
-    except tools.MissingTool as missing:
-        if os.environ.get("FLOWGAUGE_REQUIRE_CLUSTER") == "1":
-            pytest.fail(f"{missing}", pytrace=False)
-        pytest.skip(f"{missing}")
-    endpoint, port = Endpoint(), _free_port()
-    with scratch.folder() as run:
-        configuration = Path(run / "prometheus.yaml")
-        configuration.write_text(_CONFIGURATION % endpoint.port)
-        process = Process(
-            "prometheus",
-            [
-                binary,
-                f"--config.file={configuration}",
-                f"--storage.tsdb.path={run / 'tsdb'}",
-                f"--web.listen-address=127.0.0.1:{port}",
-                "--enable-feature=exemplar-storage",
-            ],
-            log=run / "prometheus.log",
-        )
-        process.start()
-        url = f"http://127.0.0.1:{port}"
-        try:
-            process.wait_ready(lambda: fetch.is_ok(f"{url}/-/ready"), 60)
-            yield Prometheus(url, endpoint)
-        finally:
-            process.stop()
-            endpoint.close()
+        with lone.prometheus(endpoint.port, job=JOB) as running:
+            yield Prometheus(running.url, endpoint)
+    finally:
+        endpoint.close()
 
 
 @pytest.fixture(autouse=True)

@@ -179,7 +179,6 @@ def plugin(tmp_path, token):
 
 
 def test_a_credential_plugin_is_run_by_the_official_client(load, tmp_path):
-    pytest.importorskip("kubernetes")
     found = load(config({"insecure-skip-tls-verify": True}, plugin(tmp_path, "first")))
 
     async def tokens():

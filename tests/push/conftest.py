@@ -1,7 +1,6 @@
 """A real Pushgateway, and what may stand before it: a network that is slow or breaks."""
 
 import contextlib
-import os
 import re
 import socket
 import subprocess
@@ -12,18 +11,19 @@ import urllib.request
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from rig import tools
+from rig.pytest_plugin import binary
 
 
-@pytest.fixture(scope="session")
-def binary():
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "binary" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.parts)
+
+
+@pytest.fixture(scope="session", name="binary")
+def _binary():
     """The Pushgateway; where it is not built, a skip with the command, and a failure in CI."""
-    try:
-        return tools.path("pushgateway")
-    except tools.MissingTool as missing:
-        if os.environ.get("FLOWGAUGE_REQUIRE_CLUSTER") == "1":
-            pytest.fail(f"{missing}", pytrace=False)
-        pytest.skip(f"{missing}")
+    return binary("pushgateway")
 
 
 class Gateway:

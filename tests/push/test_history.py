@@ -15,7 +15,7 @@ import pytest
 
 from flowgauge import guard, push
 from flowgauge.push import Pusher, PushError
-from rig import tools
+from rig.pytest_plugin import binary
 
 
 @pytest.fixture(autouse=True)
@@ -252,10 +252,6 @@ def test_a_gateway_that_does_not_answer_fails_the_push_and_is_asked_again(gatewa
 @pytest.fixture
 def prometheus(gateway, tmp_path):
     """A Prometheus that scrapes the gateway each second, and keeps the labels of what was pushed."""
-    try:
-        binary = tools.path("prometheus")
-    except tools.MissingTool as missing:
-        pytest.skip(f"{missing}")
     config = {
         "global": {"scrape_interval": "1s"},
         "scrape_configs": [
@@ -269,7 +265,7 @@ def prometheus(gateway, tmp_path):
     (tmp_path / "prometheus.yml").write_text(json.dumps(config))
     process = subprocess.Popen(
         [
-            binary,
+            binary("prometheus"),
             f"--config.file={tmp_path / 'prometheus.yml'}",
             f"--storage.tsdb.path={tmp_path / 'data'}",
             "--web.listen-address=127.0.0.1:0",
