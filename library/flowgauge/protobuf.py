@@ -14,7 +14,7 @@ from math import inf
 from operator import sub
 from typing import Final, NamedTuple
 
-from flowgauge import guard, sketch, wire
+from flowgauge import exponentials, guard, wire
 from flowgauge.metrics import (
     Distribution,
     Exemplar,
@@ -189,7 +189,7 @@ def _histograms(values: Sequence[Value], labels: _Known, field: int) -> list[byt
 def _histogram(value: Distribution, tails: list[bytes]) -> bytes:
     exponential = value.exponential
     # Prometheus refuses a native histogram whose count is not that of its buckets.
-    count = value.count if exponential is None else sketch.count(exponential)
+    count = value.count if exponential is None else exponentials.count(exponential)
     parts = [wire.field_varint(1, count), wire.field_double(2, value.sum)]
     parts += _buckets(value.counts, tails, value.exemplars)
     if exponential is not None:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from flowgauge import clock, guard, measures, sketch
+from flowgauge import clock, exponentials, guard, measures
 from flowgauge.bins import CANCELLED, COUNTED, FAILED, GOOD, SKIPPED, WORDS
 from flowgauge.cell import Snapshot
 from flowgauge.metrics import (
@@ -44,7 +44,7 @@ _MAXIMA: Final = frozenset({"oldest_age", "last_success", "last_finish", "last",
 
 # Buckets of native histograms: of each power of two eight, from about a microsecond to twelve days.
 SCHEMA: Final = 3
-NATIVE: Final = sketch.bounds(SCHEMA, 2.0**-20, 2.0**20)
+NATIVE: Final = exponentials.bounds(SCHEMA, 2.0**-20, 2.0**20)
 
 Labels = Mapping[str, str]
 # What was recorded by hand: of each role, label sets (semantic) and their values in base units.
@@ -228,7 +228,7 @@ class Reader:
             if count and upper <= 0:
                 below += count
             elif count:
-                i = sketch.index(upper * scale, SCHEMA)
+                i = exponentials.index(upper * scale, SCHEMA)
                 counts[i] = counts.get(i, 0) + count
         return Exponential(SCHEMA, 0.0, below, counts)
 
@@ -275,7 +275,7 @@ def added(a: Distribution, b: Distribution) -> Distribution:
     both = a.exponential, b.exponential
     exponential = both[0] or both[1]
     if both[0] and both[1]:
-        exponential = sketch.merge(both[0], both[1])
+        exponential = exponentials.merge(both[0], both[1])
     return Distribution(
         a.bounds, counts, a.sum + b.sum, {**a.exemplars, **b.exemplars}, exponential
     )

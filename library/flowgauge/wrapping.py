@@ -18,11 +18,12 @@ from flowgauge.probes import RunProbe, StepProbe, finish
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-    from typing import Any
+    from typing import Any, TypeVar
 
     from flowgauge.probes import Probe
 
     Function = Callable[..., Any]
+    T = TypeVar("T")
 
 # Flags of a code object, as documented by `inspect`, which is too heavy to import for them.
 _GENERATOR, _COROUTINE, _ITERABLE_COROUTINE, _ASYNC_GENERATOR = 0x20, 0x80, 0x100, 0x200
@@ -255,7 +256,7 @@ def _generator(function: Function, probe: Probe) -> Function:
     def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         mark = probe.begin()
         try:
-            result = yield from _resumed(function(*args, **kwargs), probe)
+            result = yield from resumed(function(*args, **kwargs), probe.resume, probe.suspend)
         except BaseException as error:
             probe.leave(mark, error)
             raise
@@ -265,15 +266,17 @@ def _generator(function: Function, probe: Probe) -> Function:
     return wrapper
 
 
-def _resumed(inner: Generator[Any, Any, Any], probe: Probe) -> Generator[Any, Any, Any]:
-    """`yield from inner`, with the workflow current only while `inner` itself runs."""
+def resumed(
+    inner: Generator[Any, Any, Any], enter: Callable[[], T], leave: Callable[[T], object]
+) -> Generator[Any, Any, Any]:
+    """`yield from inner`, between `enter` and `leave` only while `inner` itself runs."""
 
     def within(advance: Callable[..., Any], *args: Any) -> Any:
-        var = probe.resume()
+        entered = enter()
         try:
             return advance(*args)
         finally:
-            probe.suspend(var)
+            leave(entered)
 
     try:
         item = within(next, inner)

@@ -1,7 +1,9 @@
 """What the tests of the library share: a name of their own, an endpoint, and its page read back."""
 
 import itertools
+import sys
 import urllib.request
+from pathlib import Path
 
 import pytest
 from prometheus_client.openmetrics.parser import (
@@ -10,6 +12,9 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 import flowgauge
+
+# For the helpers beside the tests, and the programs of the guides.
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "guides")]
 
 _numbers = itertools.count()
 

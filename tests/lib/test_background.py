@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
-import select
-import signal
 import subprocess
 import sys
 import threading
 import time
 
 import pytest
+from forked import in_child
 
 from flowgauge import background as module
 from flowgauge import guard
@@ -264,25 +262,6 @@ def test_the_handle_begins_and_ends_it(observe):
             handle.every(0, print)
 
     assert ours() == []
-
-
-def in_child(function):
-    """What `function` writes in a forked child; fails if the child hangs."""
-    readable, writable = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        with contextlib.suppress(BaseException):
-            os.write(writable, str(function()).encode())
-        os._exit(0)
-    os.close(writable)
-    try:
-        if not select.select([readable], [], [], 20)[0]:
-            os.kill(pid, signal.SIGKILL)
-            pytest.fail("the child hangs")
-        return os.read(readable, 1000).decode()
-    finally:
-        os.waitpid(pid, 0)
-        os.close(readable)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -8,12 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
+from programs import Page, free_port, get
 
 from flowgauge import profiles
-
-sys.path.insert(0, str(Path(__file__).parent / "guides"))
-
-from programs import Page, free_port, get
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import socket
-import sys
 import textwrap
 import threading
 import urllib.request
@@ -12,13 +11,10 @@ import zlib
 from pathlib import Path
 
 import pytest
+from programs import Page, free_port, get, programs, receiver, run, started
 
 from flowgauge.compat import ia_modules
 from flowgauge.compat.ia_modules import MetricsCollector, PrometheusExporter
-
-sys.path.insert(0, str(Path(__file__).parent / "guides"))
-
-from programs import Page, free_port, get, programs, receiver, run, started
 
 PROGRAMS = programs("ia_modules")
 

@@ -5,15 +5,14 @@ import functools
 import os
 import pickle
 import signal
-import sys
 import threading
 import time
 import uuid
 from dataclasses import FrozenInstanceError, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
+from programs import Page, free_port, page_of, printed, programs, run
 
 from flowgauge import guard
 from flowgauge.compat import orchestrix
@@ -32,10 +31,6 @@ from flowgauge.compat.orchestrix import (
     measured_store,
 )
 from flowgauge.compat.orchestrix.store import aggregate_type
-
-sys.path.insert(0, str(Path(__file__).parent / "guides"))
-
-from programs import Page, free_port, page_of, printed, programs, run
 
 PROGRAMS = programs("orchestrix")
 

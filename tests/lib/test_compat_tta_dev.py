@@ -2,21 +2,16 @@
 
 import os
 import signal
-import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
+from programs import Page, free_port, get, page_of, printed, programs, run, started
 from prometheus_client import REGISTRY, generate_latest
 
 from flowgauge import guard
 from flowgauge.compat import ia_modules, tta_dev
 from flowgauge.compat.tta_dev import PrometheusExporter, get_prometheus_exporter
-
-sys.path.insert(0, str(Path(__file__).parent / "guides"))
-
-from programs import Page, free_port, get, page_of, printed, programs, run, started
 
 PROGRAMS = programs("tta_dev")
 

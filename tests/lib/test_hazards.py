@@ -7,15 +7,13 @@ import contextlib
 import contextvars
 import gc
 import os
-import select
-import signal
 import subprocess
 import sys
 import threading
 import time
-import traceback
 
 import pytest
+from forked import in_child
 
 import flowgauge
 from flowgauge import cells, clock, guard, observability, profiles, records, view
@@ -90,32 +88,6 @@ def load(*targets):
 
 
 # Forks.
-
-
-def in_child(function, seconds=20):
-    """What `function` returns as text in a forked child; fails if the child hangs or raises."""
-    readable, writable = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            os.close(readable)
-            os.write(writable, str(function()).encode())
-            status = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    os.close(writable)
-    with os.fdopen(readable, "rb") as answer:
-        is_done = bool(select.select([answer], [], [], seconds)[0])
-        if not is_done:
-            os.kill(pid, signal.SIGKILL)
-        got = answer.read().decode()
-    status = os.waitpid(pid, 0)[1]
-    assert is_done, "the child hangs"
-    assert status == 0, "the child failed"
-    return got
 
 
 # A small process forks three times as fast as a test run.

@@ -18,6 +18,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
+from forked import in_child
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -54,21 +55,6 @@ def series(instrument):
     made = dict(zip(family.keys, family.values, strict=True))
     assert len(made) == len(family.keys), f"a label set stands twice in {family.keys}"
     return made
-
-
-def in_child(function):
-    """What `function` returns as text in a forked child."""
-    readable, writable = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        with contextlib.suppress(BaseException):
-            os.write(writable, repr(function()).encode())
-        os._exit(0)
-    os.close(writable)
-    with os.fdopen(readable) as answer:
-        got = answer.read()
-    os.waitpid(pid, 0)
-    return got
 
 
 @contextlib.contextmanager
@@ -599,7 +585,7 @@ def test_a_summary_tells_its_quantiles_in_order(collector):
 
 def test_a_timer_observes_seconds_also_where_its_block_raises(collector, monkeypatch):
     ticks = iter([10.0, 10.25, 20.0, 20.5])
-    monkeypatch.setattr(instruments, "perf_counter", lambda: next(ticks))
+    monkeypatch.setattr(instruments.children, "perf_counter", lambda: next(ticks))
     metric = collector.histogram("x", labels=["a"], buckets=[0.3])
 
     with metric.time(a="1"):
@@ -873,7 +859,7 @@ def test_a_child_counts_from_zero_and_the_parent_goes_on(collector):
         [[1.0], [0.0], [one], [nothing]],
         0.0,
     )
-    assert in_child(count) == repr(expected)
+    assert in_child(lambda: repr(count())) == repr(expected)
     assert (child.get(), gauge.get(), histogram.get().count, summary.get().count) == (3, 3, 3, 3)
     assert small.dropped[0] == 3.0
 

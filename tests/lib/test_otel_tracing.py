@@ -12,6 +12,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from forked import in_child
 from opentelemetry import trace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import TracerProvider
@@ -680,21 +681,6 @@ def test_a_missing_package_is_named_with_the_command(missing, arguments):
 
 
 # -- forks ------------------------------------------------------------------------------------------------------------
-
-
-def in_child(function):
-    """What `function` returns as text in a forked child."""
-    readable, writable = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        with contextlib.suppress(BaseException):
-            os.write(writable, str(function()).encode())
-        os._exit(0)
-    os.close(writable)
-    with os.fdopen(readable) as pipe:
-        answer = pipe.read()
-    os.waitpid(pid, 0)
-    return answer
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

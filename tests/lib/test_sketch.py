@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowgauge import guard, sketch
+from flowgauge import exponentials, guard, sketch
+from flowgauge.exponentials import bound, index
 from flowgauge.metrics import Exponential, Quantiles
-from flowgauge.sketch import Sketch, Window, bound, index
+from flowgauge.sketch import Sketch, Window
 
 SCHEMAS = range(-4, 9)
 COUNT = 200_000
@@ -139,12 +140,12 @@ def test_a_schema_that_nobody_takes_is_refused(schema):
     with pytest.raises(ValueError, match="-4 to 8"):
         bound(1, schema)
     with pytest.raises(ValueError, match="-4 to 8"):
-        sketch.downscale(Exponential(5, 0.0, 0, {1: 1}), schema)
+        exponentials.downscale(Exponential(5, 0.0, 0, {1: 1}), schema)
 
 
 def test_bounds_of_a_range():
-    assert sketch.bounds(0, 0.3, 4.0) == (0.5, 1.0, 2.0, 4.0)
-    assert len(sketch.bounds(5, 1.0, 2.0)) == 33
+    assert exponentials.bounds(0, 0.3, 4.0) == (0.5, 1.0, 2.0, 4.0)
+    assert len(exponentials.bounds(5, 1.0, 2.0)) == 33
 
 
 # Quantiles
@@ -153,22 +154,22 @@ def test_bounds_of_a_range():
 def test_a_quantile_is_the_middle_of_the_bucket_of_its_rank():
     found = Exponential(0, 0.0, 2, {1: 1, 4: 2})
 
-    assert sketch.quantile(found, 0.0) == 0.0
-    assert sketch.quantile(found, 0.25) == 0.0  # rank 1, the second of two zeros
-    assert sketch.quantile(found, 0.5) == 2**0.5
-    assert sketch.quantile(found, 0.75) == 2**3.5
-    assert sketch.quantile(found, 1.0) == 2**3.5
-    assert sketch.count(found) == 5
+    assert exponentials.quantile(found, 0.0) == 0.0
+    assert exponentials.quantile(found, 0.25) == 0.0  # rank 1, the second of two zeros
+    assert exponentials.quantile(found, 0.5) == 2**0.5
+    assert exponentials.quantile(found, 0.75) == 2**3.5
+    assert exponentials.quantile(found, 1.0) == 2**3.5
+    assert exponentials.count(found) == 5
 
 
 def test_without_observations_a_quantile_is_not_a_number():
-    assert math.isnan(sketch.quantile(Exponential(5, 0.0, 0, {}), 0.5))
+    assert math.isnan(exponentials.quantile(Exponential(5, 0.0, 0, {}), 0.5))
 
 
 @pytest.mark.parametrize("q", [-0.1, 1.1, math.nan, 99])
 def test_a_quantile_outside_of_its_range_is_refused(q):
     with pytest.raises(ValueError, match="between 0 and 1"):
-        sketch.quantile(Exponential(5, 0.0, 0, {1: 1}), q)
+        exponentials.quantile(Exponential(5, 0.0, 0, {1: 1}), q)
 
 
 def lognormal(rng):
@@ -219,11 +220,11 @@ def test_the_error_halves_with_each_schema(schema):
 def test_each_step_down_joins_two_buckets():
     fine = Exponential(2, 0.5, 3, {-1: 1, 0: 2, 1: 4, 2: 8, 5: 16})
 
-    assert sketch.downscale(fine, 1) == Exponential(1, 0.5, 3, {0: 3, 1: 12, 3: 16})
-    assert sketch.downscale(fine, 0) == Exponential(0, 0.5, 3, {0: 3, 1: 12, 2: 16})
-    assert sketch.downscale(fine, 2) is fine
+    assert exponentials.downscale(fine, 1) == Exponential(1, 0.5, 3, {0: 3, 1: 12, 3: 16})
+    assert exponentials.downscale(fine, 0) == Exponential(0, 0.5, 3, {0: 3, 1: 12, 2: 16})
+    assert exponentials.downscale(fine, 2) is fine
     with pytest.raises(ValueError, match="stays together"):
-        sketch.downscale(fine, 3)
+        exponentials.downscale(fine, 3)
 
 
 @given(
@@ -239,19 +240,23 @@ def test_a_lower_schema_is_what_it_would_have_counted_itself(values, schema, to_
     for value in values:
         i = index(value, to_schema)
         expected[i] = expected.get(i, 0) + 1
-    assert sketch.downscale(fine, to_schema).counts == expected
+    assert exponentials.downscale(fine, to_schema).counts == expected
 
 
 def test_merging_is_observing_both():
     first, second = (1.0, 0.3, 7.0, 0.0), (0.3, 900.0)
 
-    together = sketch.merge(filled(*first).total().exponential, filled(*second).total().exponential)
+    together = exponentials.merge(
+        filled(*first).total().exponential, filled(*second).total().exponential
+    )
 
     assert together == filled(*first, *second).total().exponential
 
 
 def test_merging_goes_to_the_lower_schema():
-    merged = sketch.merge(filled(3.0).total().exponential, Exponential(1, 2.0**-40, 1, {2: 5}))
+    merged = exponentials.merge(
+        filled(3.0).total().exponential, Exponential(1, 2.0**-40, 1, {2: 5})
+    )
 
     assert merged == Exponential(1, 2.0**-40, 1, {2: 5, 4: 1})
 
@@ -263,41 +268,41 @@ def test_a_wider_zero_bucket_swallows_what_lies_in_it(swapped):
     pair = (narrow, wide) if swapped else (wide, narrow)
 
     # 0.3 cuts the bucket up to 0.5, so all of that bucket goes.
-    assert sketch.merge(*pair) == Exponential(0, 0.5, 15, {0: 16})
+    assert exponentials.merge(*pair) == Exponential(0, 0.5, 15, {0: 16})
 
 
 def test_a_zero_bucket_that_nothing_lies_in_stays():
-    assert sketch.merge(Exponential(0, 0.5, 1, {}), Exponential(0, 0.0, 0, {0: 3})) == Exponential(
-        0, 0.5, 1, {0: 3}
-    )
+    assert exponentials.merge(
+        Exponential(0, 0.5, 1, {}), Exponential(0, 0.0, 0, {0: 3})
+    ) == Exponential(0, 0.5, 1, {0: 3})
 
 
 def test_a_limit_lowers_the_schema_as_little_as_needed():
     store = filled(*(1.01**n for n in range(1000)))
     whole = store.total().exponential
 
-    limited = sketch.limited(whole, 160)
+    limited = exponentials.limited(whole, 160)
 
     assert len(whole.counts) > 320
-    assert (limited.schema, sketch.count(limited)) == (3, 1000)
+    assert (limited.schema, exponentials.count(limited)) == (3, 1000)
     assert 80 < len(limited.counts) <= 160
-    assert sketch.limited(whole, 1000) is whole
+    assert exponentials.limited(whole, 1000) is whole
 
 
 def test_a_dense_limit_counts_the_gaps():
     gaps = Exponential(5, 0.0, 0, {-160: 1, 160: 1})
 
-    assert sketch.limited(gaps, 160) is gaps
-    assert sketch.limited(gaps, 160, dense=True).schema == 3
-    assert sketch.limited(Exponential(5, 0.0, 0, {}), 1, dense=True).schema == 5
+    assert exponentials.limited(gaps, 160) is gaps
+    assert exponentials.limited(gaps, 160, dense=True).schema == 3
+    assert exponentials.limited(Exponential(5, 0.0, 0, {}), 1, dense=True).schema == 5
 
 
 def test_a_limit_that_cannot_be_kept_ends_at_the_lowest_schema():
     ends = Exponential(0, 0.0, 0, {-1000: 1, 1000: 1})
 
-    assert sketch.limited(ends, 1).schema == -4
+    assert exponentials.limited(ends, 1).schema == -4
     with pytest.raises(ValueError, match="max_buckets"):
-        sketch.limited(ends, 0)
+        exponentials.limited(ends, 0)
 
 
 # The store
@@ -492,7 +497,7 @@ def test_forgetting():
     store.observe(3.0)
 
     assert (store.count, store.sum) == (1, 3.0)
-    assert sketch.count(store.exponential(now=600.0)) == 1
+    assert exponentials.count(store.exponential(now=600.0)) == 1
 
 
 # The window
@@ -505,7 +510,7 @@ def test_quantiles_forget_what_is_older_than_the_window_and_the_total_does_not()
         store.read((0.5,), now=60.0 * minute)
 
     # At 19 min the newest mark that is 10 min old is that of 8 min, which has the observation of 8 min itself.
-    assert sketch.count(store.exponential(now=60.0 * 19)) == 11
+    assert exponentials.count(store.exponential(now=60.0 * 19)) == 11
     assert store.quantiles((0.0,), now=60.0 * 19)[0][1] == pytest.approx(100.0, rel=0.011)
     assert store.count == 20
     assert store.sum == 8 * 1.0 + 12 * 100.0
@@ -514,10 +519,10 @@ def test_quantiles_forget_what_is_older_than_the_window_and_the_total_does_not()
 def test_before_the_window_is_full_everything_counts():
     store = filled(1.0)
 
-    assert sketch.count(store.exponential(now=0.0)) == 1
+    assert exponentials.count(store.exponential(now=0.0)) == 1
     store.observe(1.0)
-    assert sketch.count(store.exponential(now=599.9)) == 2
-    assert sketch.count(store.exponential(now=600.0)) == 1
+    assert exponentials.count(store.exponential(now=599.9)) == 2
+    assert exponentials.count(store.exponential(now=600.0)) == 1
 
 
 def test_no_observation_is_missed_between_readings_that_are_far_apart():
@@ -526,10 +531,10 @@ def test_no_observation_is_missed_between_readings_that_are_far_apart():
     store.observe(2.0)
     store.observe(2.0)
 
-    assert sketch.count(store.exponential(now=86_400.0)) == 2
-    assert sketch.count(store.exponential(now=86_401.0)) == 2
+    assert exponentials.count(store.exponential(now=86_400.0)) == 2
+    assert exponentials.count(store.exponential(now=86_401.0)) == 2
     # Then nothing came for a whole window.
-    assert sketch.count(store.exponential(now=87_000.0)) == 0
+    assert exponentials.count(store.exponential(now=87_000.0)) == 0
 
 
 def test_an_empty_window_has_no_quantiles():
@@ -546,7 +551,7 @@ def test_the_window_is_never_shorter_and_at_most_one_step_longer():
     window, seconds = Window(60.0, 6), range(400)
     for second in seconds:
         # One observation a second, so a count is a time.
-        got = sketch.count(window.since(Exponential(0, 0.0, 0, {1: second}), float(second)))
+        got = exponentials.count(window.since(Exponential(0, 0.0, 0, {1: second}), float(second)))
         if second >= 70:
             assert 60 <= got <= 70
 
@@ -580,7 +585,7 @@ def test_without_a_window_all_time_counts():
     store = filled(1.0, window=None)
     store.read((), now=0.0)
 
-    assert sketch.count(store.exponential(now=1e9)) == 1
+    assert exponentials.count(store.exponential(now=1e9)) == 1
 
 
 def test_the_clock_of_the_machine_is_the_default(monkeypatch):
@@ -590,7 +595,7 @@ def test_the_clock_of_the_machine_is_the_default(monkeypatch):
     store.read(())
     now += 601
 
-    assert sketch.count(store.exponential()) == 0
+    assert exponentials.count(store.exponential()) == 0
 
 
 # Threads

@@ -10,19 +10,18 @@ import numbers
 import os
 import pickle
 import random
-import select
 import signal
 import subprocess
 import sys
 import threading
 import time
-import traceback
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import PurePosixPath
 
 import pytest
+from forked import in_child
 
 from flowgauge import guard
 from flowgauge.tracing import (
@@ -1547,32 +1546,6 @@ def test_the_name_of_a_tracer_that_is_gone_is_gone_too():
 
 
 # -- forks ------------------------------------------------------------------------------------------------------------
-
-
-def in_child(function, seconds=10):
-    """What `function` returns as text in a forked child; fails if the child hangs or raises."""
-    readable, writable = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            os.write(writable, str(function()).encode())
-            status = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    os.close(writable)
-    try:
-        if not select.select([readable], [], [], seconds)[0]:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-            pytest.fail("the child hangs")
-        answer = os.read(readable, 65536).decode()
-    finally:
-        os.close(readable)
-    assert os.waitpid(pid, 0)[1] == 0
-    return answer
 
 
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from flowgauge import protobuf, sketch
+from flowgauge import exponentials, protobuf
 from flowgauge.metrics import Distribution, Exemplar, Exponential, MetricFamily, Quantiles
 from flowgauge.sketch import Sketch
 from rig import fetch, lone, waiting
@@ -166,7 +166,8 @@ def test_every_bucket_arrives_where_it_belongs(prometheus):
     _, histogram = prometheus.ask("query", query=name)["result"][0]["histogram"]
     found = [(float(low), float(high), int(n)) for _, low, high, n in histogram["buckets"]]
     expected = [
-        (sketch.bound(i - 1, 1), sketch.bound(i, 1), n) for i, n in exponential.counts.items()
+        (exponentials.bound(i - 1, 1), exponentials.bound(i, 1), n)
+        for i, n in exponential.counts.items()
     ]
     assert found[0] == (-(2.0**-40), 2.0**-40, 2)
     assert [(pytest.approx(low), pytest.approx(high), n) for low, high, n in expected] == found[1:]

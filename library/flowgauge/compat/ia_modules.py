@@ -3,7 +3,9 @@
 Importing it loads nothing; each name is loaded when it is used.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from flowgauge.lazy import names
 
 if TYPE_CHECKING:
     from flowgauge.exporters.cloudwatch import CloudWatchExporter
@@ -33,33 +35,21 @@ __all__ = [
 ]
 
 _HOMES = {
-    "CloudWatchExporter": "exporters.cloudwatch",
-    "Counter": "instruments",
-    "DatadogExporter": "exporters.datadog",
-    "Gauge": "instruments",
-    "Histogram": "instruments",
-    "MetricsCollector": "instruments",
-    "OpenTelemetryTracer": "tracing.otel",
-    "PrometheusExporter": "exporters.prometheus",
-    "SimpleTracer": "tracing",
-    "Span": "tracing",
-    "StatsDExporter": "exporters.statsd",
-    "Summary": "instruments",
-    "Tracer": "tracing",
-    "trace_context": "tracing",
-    "traced": "tracing",
+    "CloudWatchExporter": "flowgauge.exporters.cloudwatch",
+    "Counter": "flowgauge.instruments",
+    "DatadogExporter": "flowgauge.exporters.datadog",
+    "Gauge": "flowgauge.instruments",
+    "Histogram": "flowgauge.instruments",
+    "MetricsCollector": "flowgauge.instruments",
+    "OpenTelemetryTracer": "flowgauge.tracing.otel",
+    "PrometheusExporter": "flowgauge.exporters.prometheus",
+    "SimpleTracer": "flowgauge.tracing",
+    "Span": "flowgauge.tracing",
+    "StatsDExporter": "flowgauge.exporters.statsd",
+    "Summary": "flowgauge.instruments",
+    "Tracer": "flowgauge.tracing",
+    "trace_context": "flowgauge.tracing",
+    "traced": "flowgauge.tracing",
 }
 
-
-def __getattr__(name: str) -> Any:
-    from importlib import import_module  # noqa: PLC0415 - the cost of a name is paid by who uses it
-
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"flowgauge.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = names(__name__, _HOMES, globals())

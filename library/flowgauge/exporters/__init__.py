@@ -4,7 +4,9 @@ Importing this package loads nothing; each exporter is loaded when its name is u
 sends with (`datadog`, `boto3`) when it first sends.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from flowgauge.lazy import names
 
 if TYPE_CHECKING:
     from flowgauge.exporters.cloudwatch import CloudWatchExporter
@@ -27,26 +29,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "CloudWatchExporter": "cloudwatch",
-    "DatadogExporter": "datadog",
-    "ExportError": "exporter",
-    "Exporter": "exporter",
-    "Flusher": "flusher",
-    "OtlpExporter": "otlp",
-    "PrometheusExporter": "prometheus",
-    "StatsDExporter": "statsd",
+    "CloudWatchExporter": "flowgauge.exporters.cloudwatch",
+    "DatadogExporter": "flowgauge.exporters.datadog",
+    "ExportError": "flowgauge.exporters.exporter",
+    "Exporter": "flowgauge.exporters.exporter",
+    "Flusher": "flowgauge.exporters.flusher",
+    "OtlpExporter": "flowgauge.exporters.otlp",
+    "PrometheusExporter": "flowgauge.exporters.prometheus",
+    "StatsDExporter": "flowgauge.exporters.statsd",
 }
 
-
-def __getattr__(name: str) -> Any:
-    from importlib import import_module  # noqa: PLC0415 - the cost of a name is paid by who uses it
-
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = names(__name__, _HOMES, globals())

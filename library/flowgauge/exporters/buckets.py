@@ -10,6 +10,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, TypeVar
 
+from flowgauge import exponentials
+
 # Below every index that a float can have, so that it comes first when indices are sorted.
 ZERO: Final = -(1 << 62)
 
@@ -32,12 +34,6 @@ class Row(NamedTuple):
     number: float
 
 
-def upper_bound(index: int, schema: int) -> float:
-    """The upper bound of an exponential bucket, 2**(index / 2**schema); infinite where a float ends."""
-    exponent = index * 2.0**-schema
-    return math.inf if exponent >= 1024 else 2.0**exponent
-
-
 def coarser(counts: Mapping[int, Count], steps: int) -> dict[int, Count]:
     """The same exponential buckets with a schema that is lower by `steps`: each step merges two neighbours."""
     merged: dict[int, Count] = {}
@@ -55,7 +51,7 @@ def aligned(counts: Mapping[int, Count], old: Grid, new: Grid) -> Mapping[int, C
     steps = old.schema - new.schema
     result: dict[int, Count] = {}
     for index, count in (coarser(counts, steps) if steps > 0 else counts).items():
-        inside = index == ZERO or upper_bound(index, new.schema) <= new.zero_threshold
+        inside = index == ZERO or exponentials.bound(index, new.schema) <= new.zero_threshold
         place = ZERO if inside else index
         result[place] = result[place] + count if place in result else count
     return result
@@ -72,7 +68,7 @@ def _edges(grid: Grid, index: int) -> tuple[float, float]:
     if grid.bounds is None:
         if index == ZERO:
             return 0.0, grid.zero_threshold
-        return upper_bound(index - 1, grid.schema), upper_bound(index, grid.schema)
+        return exponentials.bound(index - 1, grid.schema), exponentials.bound(index, grid.schema)
     bounds = (_floor(grid.bounds), *grid.bounds, math.inf)
     return bounds[index], bounds[index + 1]
 

@@ -135,7 +135,9 @@ def _generator(function: _Function, start: _Start, name: str) -> _Function:
     def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         span = start(name)
         try:
-            result = yield from _resumed(function(*args, **kwargs), span)
+            result = yield from wrapping.resumed(
+                function(*args, **kwargs), span.attach, span.detach
+            )
         except BaseException as error:
             span.finish(error)
             raise
@@ -143,32 +145,6 @@ def _generator(function: _Function, start: _Start, name: str) -> _Function:
         return result
 
     return wrapper
-
-
-def _resumed(inner: Generator[Any, Any, Any], span: Span) -> Generator[Any, Any, Any]:
-    """`yield from inner`, with the span current only while `inner` itself runs."""
-
-    def within(advance: Callable[..., Any], *args: Any) -> Any:
-        token = span.attach()
-        try:
-            return advance(*args)
-        finally:
-            span.detach(token)
-
-    try:
-        item = within(next, inner)
-        while True:
-            try:
-                sent = yield item
-            except GeneratorExit:
-                within(inner.close)
-                raise
-            except BaseException as error:
-                item = within(inner.throw, error)
-            else:
-                item = within(inner.send, sent)
-    except StopIteration as stop:
-        return stop.value
 
 
 def _async_generator(function: _Function, start: _Start, name: str) -> _Function:

@@ -6,6 +6,7 @@ raises: whatever the program's own `__str__` does, something short comes out.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -40,9 +41,9 @@ STACK_LENGTH: Final = 8192  # characters
 _SCALARS: Final = frozenset({str, bool, int, float})
 _CONTAINERS: Final = (list, tuple, dict, set, frozenset, deque, bytes, bytearray)
 # The wrappers of decorated functions, whose lines tell the reader nothing.
-_PACKAGE: Final = __file__.rpartition("details")[0]
+_LIBRARY: Final = __file__.rpartition(f"tracing{os.sep}details")[0]
 _WRAPPERS: Final = frozenset(
-    f"{_PACKAGE}{module}.py" for module in ("retrying", "tracing", "wrapping")
+    f"{_LIBRARY}{module}.py" for module in ("retrying", f"tracing{os.sep}__init__", "wrapping")
 )
 
 

@@ -2,15 +2,11 @@
 
 import contextlib
 import gzip
-import os
-import select
-import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-import traceback
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -62,32 +58,6 @@ def until(condition, seconds=5.0):
         if time.monotonic() > end:
             pytest.fail("it did not happen in time")
         time.sleep(0.005)
-
-
-def in_child(function, seconds=20):
-    """What `function` returns as text in a forked child; fails if the child hangs or raises."""
-    readable, writable = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            os.write(writable, str(function()).encode())
-            status = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    os.close(writable)
-    try:
-        if not select.select([readable], [], [], seconds)[0]:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-            pytest.fail("the child hangs")
-        answer = os.read(readable, 65536).decode()
-    finally:
-        os.close(readable)
-    assert os.waitpid(pid, 0)[1] == 0
-    return answer
 
 
 def identity(request):

@@ -13,6 +13,7 @@ import receivers
 from botocore.config import Config
 from botocore.serialize import QuerySerializer
 from botocore.stub import ANY, Stubber
+from forked import in_child
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from receivers import counter, family, gauge, histogram, summary
@@ -429,7 +430,7 @@ def test_a_forked_child_has_a_client_and_counts_of_its_own(http, store, exporter
         exporter.export([counter("a", 2.0)])
         return "sent"
 
-    assert receivers.in_child(child) == "sent"
+    assert in_child(child) == "sent"
     exporter.export([counter("a", 11.0)])
 
     assert store.sum == {"a": 13.0}

@@ -9,6 +9,7 @@ from collections import defaultdict
 import datadog as package
 import pytest
 import receivers
+from forked import in_child
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from receivers import counter, family, gauge, histogram, summary
@@ -401,7 +402,7 @@ def test_a_forked_child_sends_its_own_counts_under_its_own_tag(http, store, expo
         exporter.export([counter("a", 2.0)])
         return os.getpid()
 
-    pid = receivers.in_child(child)
+    pid = in_child(child)
     exporter.export([counter("a", 11.0)])
 
     assert store.totals() == {f"myapp.a pid:{pid}": 2, "myapp.a": 11}

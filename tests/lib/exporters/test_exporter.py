@@ -4,6 +4,7 @@ import threading
 
 import pytest
 import receivers
+from forked import in_child
 from receivers import counter
 
 import flowgauge.exporters
@@ -159,7 +160,7 @@ def test_parent_and_child_together_send_each_count_once(statsd):
             jobs.inc(7)
             return flusher.stop()
 
-        assert receivers.in_child(child) == "True"
+        assert in_child(child) == "True"
     exporter.close()
     statsd.read()
 

@@ -8,6 +8,7 @@ from statistics import median
 
 import pytest
 import receivers
+from forked import in_child
 from receivers import counter
 
 from flowgauge.exporters import ExportError, Flusher, OtlpExporter, StatsDExporter
@@ -247,7 +248,7 @@ def test_a_forked_child_goes_on_exporting_its_own(statsd):
         flusher.stop()
         return running
 
-    assert receivers.in_child(child) == "True"
+    assert in_child(child) == "True"
     assert flusher.running
     flusher.stop()
     exporter.close()
@@ -261,14 +262,14 @@ def test_a_child_of_a_parent_whose_flusher_was_stopped_has_none():
     flusher = Flusher(recorder, counting(), 0.02).start()
     flusher.stop()
 
-    assert receivers.in_child(lambda: (time.sleep(0.1), flusher.running)[1]) == "False"
+    assert in_child(lambda: (time.sleep(0.1), flusher.running)[1]) == "False"
 
 
 def test_a_child_that_is_forked_while_another_thread_stops_the_flusher_does_not_hang():
     flusher = Flusher(Recorder(), counting(), 10).start()
     flusher.stop()
     with flusher._stopping._cond:  # as `set` holds it
-        assert receivers.in_child(lambda: flusher.stop(1), seconds=5) == "True"
+        assert in_child(lambda: flusher.stop(1), seconds=5) == "True"
 
 
 def test_a_flusher_that_was_stopped_is_let_go():
@@ -285,7 +286,7 @@ def test_children_that_are_forked_during_exports_do_not_hang(statsd):
     exporter = StatsDExporter("127.0.0.1", statsd.port)
     with Flusher(exporter, counting(), 0.001) as flusher:
         for _ in range(30):
-            answer = receivers.in_child(lambda: (flusher.stop(5), flusher.running))
+            answer = in_child(lambda: (flusher.stop(5), flusher.running))
             assert answer == "(True, False)"
     exporter.close()
 
@@ -367,6 +368,6 @@ def test_two_processes_of_one_program_do_not_share_an_identity(http):
     http.default = (200, {}, b"")
     with OtlpExporter(http.address) as exporter, Flusher(exporter, counting(), 0.02):
         receivers.until(lambda: http.requests)
-        receivers.in_child(lambda: (time.sleep(0.2), os.getpid())[1])
+        in_child(lambda: (time.sleep(0.2), os.getpid())[1])
 
     assert len({receivers.identity(request) for request in http.requests}) == 2

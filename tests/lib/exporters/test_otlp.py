@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import receivers
+from forked import in_child
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
@@ -255,7 +256,7 @@ def test_start_and_identity_stay_and_are_new_in_a_forked_child(http, exporter):
         exporter.export([counter("a", 1.0)])
         return os.getpid()
 
-    receivers.in_child(child)
+    in_child(child)
     with OtlpExporter(http.address) as other:
         other.export([counter("a", 2.0)])
     first, second, of_child, of_other = map(identity, http.requests)

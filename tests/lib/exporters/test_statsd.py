@@ -5,6 +5,7 @@ import time
 
 import pytest
 import receivers
+from forked import in_child
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from receivers import counter, family, gauge, histogram, summary
@@ -487,7 +488,7 @@ def test_a_forked_child_sends_its_own_counts_and_not_what_the_parent_has_left(st
             exporter.close()
             return server.read()
 
-    assert receivers.in_child(child) == "['a:2|c']"
+    assert in_child(child) == "['a:2|c']"
     with receivers.StatsD(port) as server:
         exporter.export([counter("a", 11.0)])
         assert server.read() == ["a:11|c"]
@@ -513,7 +514,7 @@ def test_a_fork_in_the_middle_of_an_export_does_not_hang_the_child(statsd):
         return time.monotonic() - began < 7
 
     try:
-        assert receivers.in_child(child) == "True"
+        assert in_child(child) == "True"
     finally:
         done.set()
         thread.join()

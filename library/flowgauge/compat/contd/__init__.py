@@ -6,7 +6,9 @@ The metrics have the names, labels and units of contd, whatever profile the envi
 nothing; each name is loaded when it is used.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from flowgauge.lazy import names
 
 if TYPE_CHECKING:
     from flowgauge.compat.contd.decorators import step, workflow
@@ -25,25 +27,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    "MetricsCollector": "recording",
-    "MetricsPusher": "pushing",
-    "collector": "recording",
-    "sampler": "endpoint",
-    "setup_observability": "endpoint",
-    "step": "decorators",
-    "workflow": "decorators",
+    "MetricsCollector": "flowgauge.compat.contd.recording",
+    "MetricsPusher": "flowgauge.compat.contd.pushing",
+    "collector": "flowgauge.compat.contd.recording",
+    "sampler": "flowgauge.compat.contd.endpoint",
+    "setup_observability": "flowgauge.compat.contd.endpoint",
+    "step": "flowgauge.compat.contd.decorators",
+    "workflow": "flowgauge.compat.contd.decorators",
 }
 
-
-def __getattr__(name: str) -> Any:
-    from importlib import import_module  # noqa: PLC0415 - the cost of a name is paid by who uses it
-
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = names(__name__, _HOMES, globals())
