@@ -14,7 +14,7 @@ from operator import add
 from typing import TYPE_CHECKING, Final
 
 from flowgauge import cells
-from flowgauge.bins import FAILED
+from flowgauge.bins import FAILED, OUTCOMES
 from flowgauge.cell import BEGUN, COUNTS, ERRORS, LAST, OTHER, RESETS, STARTED, SUMS
 from flowgauge.instruments.children import Found, merged
 from flowgauge.slotfile import tuples
@@ -303,7 +303,7 @@ def _named(
 ) -> Found:
     if description[0] != "calls":
         return Found(description, values, {})
-    if len(values) != COUNTS + 3 * (len(description[-1]) + 1):
+    if len(values) != COUNTS + len(OUTCOMES) * (len(description[-1]) + 1):
         raise ValueError(f"a run of calls has {len(values)} slots")
     slots = dict(errors.get(description[1:-1], {}))
     # The name may be missing, where there was no room left for it.
