@@ -725,7 +725,8 @@ def test_a_forked_child_has_no_thread_and_no_lock_until_it_asks(gateway, wire, p
 
     one = pusher(
         wire(way).address,
-        render=lambda: b'x{process="%d"} %d\n' % (os.getpid(), next(numbers)),
+        # Names of their own: a POST replaces what is named the same.
+        render=lambda: b"x_%d %d\n" % (os.getpid(), next(numbers)),
         method="POST",
         deadline=5.0,
     ).every(60)
@@ -736,7 +737,7 @@ def test_a_forked_child_has_no_thread_and_no_lock_until_it_asks(gateway, wire, p
         assert not [t for t in threading.enumerate() if t.name == "flowgauge-pusher"]
         assert next(numbers) == 2
         one.every(60)
-        wait_for(lambda: gateway.value("x", job=job, process=str(os.getpid())) == 3)
+        wait_for(lambda: gateway.value(f"x_{os.getpid()}", job=job) == 3)
         assert one.stop() is True
 
     pid = os.fork()

@@ -10,7 +10,7 @@ import threading
 import time
 
 import pytest
-from together import Process, counted, own, program, run, runs, together
+from together import Process, counted, forget, own, program, run, runs, together
 
 import flowgauge
 from flowgauge import (
@@ -327,6 +327,7 @@ def test_one_port_is_served_by_several_processes_and_each_answers_for_all(folder
         port = free.getsockname()[1]
 
     def worker(parent):
+        forget()
         handle = flowgauge.setup_observability(
             multiprocess_dir=folder, host="127.0.0.1", port=port, strict=True
         )

@@ -97,15 +97,19 @@ def program(body, *arguments):
     """What `body` returns in a process of its own, in which nothing was measured yet."""
 
     def alone(_, *given):
-        # The tests before have used up the names that a process tells apart.
-        for known in cells._cells.values():
-            known.clear()
-        for collector in (declared.collector, records._collector):
-            collector._instruments.clear()
-        slots._storage = None  # decided for what was measured before, when this process was forked
+        forget()
         return body(*given)
 
     return Process(alone, *arguments).result()
+
+
+def forget():
+    """Forget the names of the tests before: they use up those that a process tells apart, and pages are long with them."""
+    for known in cells._cells.values():
+        known.clear()
+    for collector in (declared.collector, records._collector):
+        collector._instruments.clear()
+    slots._storage = None  # decided for what was measured before, when this process was forked
 
 
 def together(folder, **arguments):
