@@ -122,9 +122,10 @@ def define(app):
 
     @app.task(shared=False, name="picky", acks_late=True)
     def picky(error):
-        if error == "requeue" and not picky.request.delivery_info["redelivered"]:
-            raise Reject("later", requeue=True)
         if error == "requeue":
+            put_back.append(error)
+            if len(put_back) == 1:
+                raise Reject("later", requeue=True)
             return
         raise {"reject": Reject("no", requeue=False), "ignore": Ignore()}[error]
 
@@ -135,6 +136,7 @@ def define(app):
         app.task(name=name, shared=False)(done)
 
 
+put_back = []  # executions that asked to be put back into the queue
 inside = []  # how many runs of `add` were in progress while it ran
 
 
