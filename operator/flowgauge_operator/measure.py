@@ -19,6 +19,8 @@ from flowgauge_operator.promql import ExpressionError
 OWNER_LABELS = (names.NAMESPACE_LABEL, names.WORKFLOW_LABEL)
 
 _CLASSES = ("good", "bad", "counted")
+# Values that only some workflows have; what is written over them does not exist for the others.
+_OPTIONAL = ("due",)
 _MACRO = re.compile(r"\$([a-z]+)\(")
 _ROLE = re.compile(
     r"(?P<role>[a-z]+\.[a-z_]+)\s*(\{(?P<matchers>.*)\})?\s*(\[(?P<window>[^\]]+)\])?(?P<offset>\s+offset\s+[0-9a-z]+)?",
@@ -41,7 +43,8 @@ class Scope:
     """Whose series an expression reads, in which vocabulary.
 
     `shortest` is the smallest window in seconds over which a rate means something; shorter ones are widened to it.
-    `threshold` is the bound in seconds that `$within` counts up to. `values` fill `$window` and the like.
+    `threshold` is the bound in seconds that `$within` counts up to. `values` fill `$window` and the like. `recorded` are
+    the series that are recorded; None where that is not known, as for expressions of users.
     """
 
     profile: Profile
@@ -50,6 +53,7 @@ class Scope:
     shortest: float = 0
     threshold: float | None = None
     values: Mapping[str, str] = field(default_factory=dict)
+    recorded: frozenset[str] | None = None
 
     def with_values(self, **values: str) -> Scope:
         """The same scope with further `$name` values."""
@@ -85,6 +89,9 @@ def expand(text: str, scope: Scope) -> str:
     text = _tidy(text)
     for name, value in scope.values.items():
         text = re.sub(rf"\${name}\b", value.replace("\\", r"\\"), text)
+    for name in _OPTIONAL:
+        if f"${name}" in text:
+            raise MissingRoleError(f"the workflow has no ${name}")
     text = text.replace("$owner", promql.matchers(promql.owner(scope.namespace, scope.workflow)))
     out, position = [], 0
     while match := _MACRO.search(text, position):
@@ -170,6 +177,8 @@ def _split(arguments: str) -> list[str]:
 
 def _call(macro: str, arguments: list[str], scope: Scope) -> str:
     if macro == "recorded":
+        if scope.recorded is not None and arguments[0] not in scope.recorded:
+            raise MissingRoleError(f"nothing records {arguments[0]} for this workflow")
         return f"{arguments[0]}{{{promql.matchers(promql.owner(scope.namespace, scope.workflow))}}}"
     if macro not in _MACROS:
         raise ExpressionError(
@@ -258,6 +267,9 @@ def _stand_ins(measure: _Measure) -> list[_Way]:
     """Roles to look for, in order. A vocabulary may count outcomes by a label or by separate counters."""
     ways: list[_Way] = [((measure.role,), measure.matchers)]
     thing, _, event = measure.role.partition(".")
+    if event == "started" and not measure.matchers:
+        # What has ended has begun.
+        return ways + _stand_ins(replace(measure, role=f"{thing}.finished"))
     if event != "finished":
         return ways
     outcomes = [(op, value) for label, op, value in measure.matchers if label == "outcome"]

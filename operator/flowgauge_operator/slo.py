@@ -24,6 +24,8 @@ _WEEK = (("0.08", 3600), ("0.125", 21600), ("0.2", 86400), ("0.42", 259200))
 _WEEK_SECONDS = 7 * 86400
 _MONTH_SECONDS = 27 * 86400  # from here on the 30-day shares keep every factor near 1 or above
 LONGEST_SECONDS = 90 * 86400
+# How many times less often the slow groups are evaluated; with 30 s it stays within the look-back of five minutes.
+SLOWER = 5
 
 # Factors that do not end, such as 0.9333..., are cut to so many digits, always in the same way.
 _DIGITS = Context(prec=6)
@@ -116,7 +118,7 @@ def timing(period: float, scrape_interval: float) -> Timing:
         period=int(period),
         base=base,
         every=every,
-        every_long=5 * every,
+        every_long=SLOWER * every,
         page=tiers[:2],
         ticket=tiers[2:],
     )

@@ -75,6 +75,30 @@ def stored(values, failed="0x60"):
     )
 
 
+def took(seconds, number="0+2.5x1000"):
+    """Sum and number of the durations of runs."""
+    return (("run.duration_sum", {}, seconds), ("run.duration_count", {}, number))
+
+
+def slots(used, total):
+    """Slots of a worker."""
+    return (
+        ("worker.slots_used", {"worker": "a"}, used),
+        ("worker.slots_total", {"worker": "a"}, total),
+    )
+
+
+def spent(step):
+    """Money after so many steps of five minutes: much in the fifth hour of each day, little otherwise."""
+    days, rest = divmod(step, 288)
+    return (
+        days * (276 * 0.5 + 12 * 5)
+        + min(rest, 48) * 0.5
+        + max(min(rest - 48, 12), 0) * 5
+        + max(rest - 60, 0) * 0.5
+    )
+
+
 def cpu(**pods):
     """CPU seconds by pod."""
     return tuple(("process.cpu", {"pod": pod}, values) for pod, values in pods.items())
@@ -263,6 +287,196 @@ CASES = {
         resolves=(("queue.oldest_age", {"queue": "in"}, "1200x20 0x60"),),
         resolved="22m",
         labels={"queue": "in"},
+    ),
+    # Planned at each full hour, with ten minutes of grace; promtool's time begins at 1970.
+    "ScheduleMissed": Cases(
+        severity="critical",
+        description=(
+            "A run of {owner} was planned for 1970-01-01 01:00:00 +0000 UTC; none has begun since, and its deadline is"
+            " over."
+        ),
+        at="75m",
+        bad=(("run.started", {}, "0x20 1x140"), *runs("0x20 1x140")),
+        good=(("run.started", {}, "0x20 1x40 2x100"), *runs("0x22 1x40 2x100")),
+        resolves=(("run.started", {}, "0x80 1x80"), *runs("0x80 1x80")),
+        resolved="90m",
+        silent={
+            "counter reset": (("run.started", {}, "5x60 0x1 1x100"), *runs("5x60 0x1 1x100")),
+            "begun and failed": (("run.started", {}, "0x60 1x100"), *runs("0x160", "0x62 1x100")),
+        },
+        fires_without_data=True,
+    ),
+    "RunOverdue": Cases(
+        severity="warning",
+        description=(
+            "The run of {owner} that was planned for 1970-01-01 01:00:00 +0000 UTC has not ended well, and its deadline"
+            " is over."
+        ),
+        at="75m",
+        bad=(("run.started", {}, "0x20 1x40 2x100"), *runs("0x20 1x140", "0x62 1x100")),
+        good=(("run.started", {}, "0x20 1x40 2x100"), *runs("0x20 1x42 2x100", "0x160")),
+        resolves=(("run.started", {}, "0x60 1x100"), *runs("0x85 1x80", "0x62 1x100")),
+        resolved="95m",
+        silent={
+            "counter reset": (("run.started", {}, "5x60 0 1x100"), *runs("5x61 0 1x100", "0x160")),
+            "not begun, which is ScheduleMissed": (
+                ("run.started", {}, "0x160"),
+                *runs("0x160", "0x160"),
+            ),
+        },
+    ),
+    "BacklogGrowing": Cases(
+        severity="warning",
+        description=(
+            "A queue of {owner} has not been empty for half an hour and has grown over the last one; at least 91 items"
+            " wait."
+        ),
+        at="120m",
+        bad=queue("0+1x180"),
+        good=queue("5x180"),
+        resolves=queue("0+1x121 0x120"),
+        resolved="130m",
+        silent={
+            "a burst that is worked off": queue(
+                "0x60 " + " ".join(map(str, range(200, 0, -4))) + " 0x60"
+            ),
+            "empty now and then": queue(" ".join(str(i % 25 * i) for i in range(181))),
+        },
+        labels={"queue": "in"},
+    ),
+    "DeadLetters": Cases(
+        severity="warning",
+        description="3 items of {owner} were given up on and wait for a decision.",
+        at="15m",
+        bad=(("queue.dead", {"queue": "in"}, "3x60"),),
+        good=(("queue.dead", {"queue": "in"}, "0x60"),),
+        resolves=(("queue.dead", {"queue": "in"}, "3x20 0x60"),),
+        resolved="22m",
+        labels={"queue": "in"},
+    ),
+    "DurationAnomaly": Cases(
+        severity="warning",
+        description=(
+            "Runs of {owner} took 10m 0s on average in the last hour, over one and a half times what they usually reach."
+        ),
+        at="28h",
+        bad=took("0+150x624 93600+1500x96"),
+        good=took("0+150x720"),
+        resolves=took("0+150x624 93600+1500x48 165750+150x120"),
+        resolved="31h",
+        silent={
+            "counter reset": took("0+150x624 0+150x96", "0+2.5x624 0+2.5x96"),
+            "short runs, which take three times as long": took("0+15x624 9360+50x96"),
+            "less than a day of history": took("_x480 0+150x144 21600+1500x96", "_x480 0+2.5x240"),
+        },
+        step="150s",
+    ),
+    "ReplayDiverged": Cases(
+        severity="critical",
+        description="1 replays of {owner} in the last 15 minutes did not repeat their history; such runs do not end by themselves.",
+        at="20m",
+        bad=(("replay.diverged", {"error": "NonDeterminismError"}, "0x12 1x60"),),
+        good=(("replay.diverged", {"error": "NonDeterminismError"}, "0x60"),),
+        resolves=(("replay.diverged", {"error": "NonDeterminismError"}, "0x12 1x60"),),
+        resolved="35m",
+        silent={
+            "counter reset": (("replay.diverged", {"error": "NonDeterminismError"}, "5x10 0x50"),)
+        },
+        labels={"error": "NonDeterminismError"},
+    ),
+    "CheckpointOld": Cases(
+        severity="warning",
+        description="The newest checkpoint of {owner} is 30m 0s old while a run is in progress.",
+        at="30m",
+        bad=(("checkpoint.last", {}, "0x60"), ("run.oldest_age", {}, "0+60x60")),
+        good=(("checkpoint.last", {}, "0+60x60"), ("run.oldest_age", {}, "0+60x60")),
+        resolves=(("checkpoint.last", {}, "0x35 2100+60x60"), ("run.oldest_age", {}, "0+60x60")),
+        resolved="40m",
+        silent={
+            "no run in progress": (("checkpoint.last", {}, "0x60"), ("run.oldest_age", {}, "0x60")),
+            "a run that has just begun": (
+                ("checkpoint.last", {}, "0x60"),
+                ("run.oldest_age", {}, "0x20 0+60x40"),
+            ),
+        },
+    ),
+    "CheckpointFailed": Cases(
+        severity="warning",
+        description="2 checkpoints of {owner} failed in the last half hour.",
+        at="15m",
+        bad=(("checkpoint.finished", {"outcome": "bad"}, "0x10 2x60"),),
+        good=(
+            ("checkpoint.finished", {"outcome": "bad"}, "0x60"),
+            ("checkpoint.finished", {"outcome": "good"}, "0+1x60"),
+        ),
+        resolves=(("checkpoint.finished", {"outcome": "bad"}, "0x10 2x60"),),
+        resolved="45m",
+        silent={"counter reset": (("checkpoint.finished", {"outcome": "bad"}, "5x10 0x50"),)},
+    ),
+    "CostSpike": Cases(
+        severity="warning",
+        description="{owner} spent 60 in the last hour, over three times the mean of this hour in the last seven days.",
+        at="172h",
+        bad=(("cost.total", {}, "0+0.5x2028 1014+5x60"),),
+        good=(("cost.total", {}, "0+0.5x2100"),),
+        resolves=(("cost.total", {}, "0+0.5x2028 1014+5x36 1194.5+0.5x200"),),
+        resolved="175h",
+        silent={
+            "counter reset": (("cost.total", {}, "0+0.5x2028 0+0.5x60"),),
+            "little money": (("cost.total", {}, "0+0.01x2028 20.28+0.1x60"),),
+            "less than a week of history": (("cost.total", {}, "_x400 0+0.5x1628 814+5x60"),),
+            "always much at this hour": (
+                ("cost.total", {}, " ".join(f"{spent(i):g}" for i in range(2100))),
+            ),
+        },
+        step="5m",
+    ),
+    "WorkerDown": Cases(
+        severity="warning",
+        description="A worker of {owner} has not answered for five minutes.",
+        at="15m",
+        bad=(("worker.up", {"worker": "a"}, "0x60"), ("worker.up", {"worker": "b"}, "1x60")),
+        good=(("worker.up", {"worker": "a"}, "1x60"),),
+        resolves=(("worker.up", {"worker": "a"}, "0x20 1x60"),),
+        resolved="22m",
+        silent={"a restart": (("worker.up", {"worker": "a"}, "1x10 0x3 1x60"),)},
+        labels={"worker": "a"},
+    ),
+    "WorkerHeartbeatLost": Cases(
+        severity="warning",
+        description="A worker of {owner} last gave a sign of life 15m 0s ago.",
+        at="15m",
+        bad=(
+            ("worker.heartbeat", {"worker": "a"}, "0x60"),
+            ("worker.heartbeat", {"worker": "b"}, "0+60x60"),
+        ),
+        good=(("worker.heartbeat", {"worker": "a"}, "0+60x60"),),
+        resolves=(("worker.heartbeat", {"worker": "a"}, "0x20 1260+60x60"),),
+        resolved="22m",
+        labels={"worker": "a"},
+    ),
+    "WorkersSaturated": Cases(
+        severity="warning",
+        description="100% of the slots of the workers of {owner} have been busy for 15 minutes; what comes waits.",
+        at="20m",
+        bad=slots(used="4x60", total="4x60"),
+        good=slots(used="3x60", total="4x60"),
+        resolves=slots(used="4x25 3x60", total="4x60"),
+        resolved="27m",
+        silent={
+            "no slots": slots(used="0x60", total="0x60"),
+            "a peak": slots(used="3x10 4x6 3x60", total="4x60"),
+        },
+    ),
+    "CardinalityLimitHit": Cases(
+        severity="warning",
+        description="{owner} used 15 times a label set beyond the limit in the last 15 minutes; these count as other.",
+        at="20m",
+        bad=(("series.dropped", {}, "0+1x60"),),
+        good=(("series.dropped", {}, "7x60"),),
+        resolves=(("series.dropped", {}, "0+1x25 25x60"),),
+        resolved="45m",
+        silent={"counter reset": (("series.dropped", {}, "9x10 0x50"),)},
     ),
     "ChecksumMismatch": Cases(
         severity="critical",

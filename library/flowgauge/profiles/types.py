@@ -57,11 +57,17 @@ class Family:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """A recording rule over roles."""
+    """A recording rule over roles.
+
+    A `slow` one is evaluated a fifth as often: what it says changes over hours. One that `needs` a schedule is made
+    for workflows that have one.
+    """
 
     record: str
     expr: str
     help: str = ""
+    slow: bool = False
+    needs: Literal["", "schedule"] = ""
 
 
 @dataclass(frozen=True, slots=True)

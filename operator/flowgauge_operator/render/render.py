@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import zoneinfo
 from dataclasses import dataclass
 from typing import Any
 
 from flowgauge.profiles import Profile
-from flowgauge_operator import duration, names
+from flowgauge_operator import cron, duration, names
 from flowgauge_operator.model import Workflow
 from flowgauge_operator.render import scrape, template
 from flowgauge_operator.render.manifest import Manifest, child
@@ -116,7 +115,9 @@ def _check_schedule(workflow: Workflow) -> list[Problem]:
     if schedule is None:
         return []
     try:
-        zoneinfo.ZoneInfo(schedule.time_zone)
+        cron.planned(schedule.cron, schedule.time_zone)
+    except cron.CronError as error:
+        return [Problem("spec.schedule.cron", "InvalidSpec", f"{error}; mend the field")]
     except (KeyError, ValueError, OSError):
         message = f"{schedule.time_zone!r} is no time zone of the IANA database; write for example Europe/Zurich"
         return [Problem("spec.schedule.timeZone", "UnknownTimeZone", message)]

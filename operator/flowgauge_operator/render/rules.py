@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
 from flowgauge.profiles import Alert, Profile
-from flowgauge_operator import duration, measure, names, promql, slo
+from flowgauge_operator import cron, duration, measure, names, promql, slo
 from flowgauge_operator.measure import Scope
 from flowgauge_operator.model import ExtraAlert, Override, Slo, SpecError, Workflow
 from flowgauge_operator.render.options import Options, Problem, SloView
@@ -37,10 +37,19 @@ def render(workflow: Workflow, profile: Profile, options: Options) -> Rules:
     """All groups of one workflow. A suspended workflow keeps its recordings and loses alerts and objectives."""
     rules = Rules()
     scope = _scope(workflow, profile)
-    every = duration.text(slo.evaluation_interval(duration.seconds(workflow.spec.scrape.interval)))
-    rules.groups.append(
-        _group(workflow, "recordings", every, list(_recordings(workflow, profile, scope)))
-    )
+    often = slo.evaluation_interval(duration.seconds(workflow.spec.scrape.interval))
+    every = duration.text(often)
+    recorded = _recordings(workflow, profile, scope)
+    rules.groups += [
+        _group(workflow, "recordings", every, [rule for slow, rule in recorded if not slow]),
+        _group(
+            workflow,
+            "history",
+            duration.text(slo.SLOWER * often),
+            [rule for slow, rule in recorded if slow],
+        ),
+    ]
+    scope = replace(scope, recorded=frozenset(rule["record"] for _, rule in recorded))
     if not workflow.spec.suspend:
         alerts = [
             *_profile_alerts(workflow, profile, scope, options, rules),
@@ -80,7 +89,26 @@ def _collect(action: Callable[[], _T], path: str, rules: Rules) -> _T | None:
 
 def _scope(workflow: Workflow, profile: Profile) -> Scope:
     shortest = slo.shortest_rate_window(duration.seconds(workflow.spec.scrape.interval))
-    return Scope(profile, workflow.namespace, workflow.name, shortest=shortest)
+    often = slo.evaluation_interval(duration.seconds(workflow.spec.scrape.interval))
+    scope = Scope(profile, workflow.namespace, workflow.name, shortest=shortest)
+    return scope.with_values(slow=f"{slo.SLOWER * often}", **_schedule(workflow))
+
+
+def _schedule(workflow: Workflow) -> dict[str, str]:
+    """`$due` is when the newest run was planned whose deadline is over; nothing for a zone that is none."""
+    schedule = workflow.spec.schedule
+    if schedule is None:
+        return {}
+    try:
+        planned = cron.planned(schedule.cron, schedule.time_zone)
+    except (ValueError, KeyError, OSError):  # told as a problem of the field
+        return {}
+    owner = promql.matchers(promql.owner(workflow.namespace, workflow.name))
+    # A plan counts only from when the workflow is monitored on: what was before is not known.
+    since = f"last_over_time({INFO}{{{owner}}}[1h])"
+    return {
+        "due": f"max_over_time(({planned} and on () {since})[1h:1m] offset {schedule.deadline})"
+    }
 
 
 def _group(
@@ -98,14 +126,24 @@ def identity(workflow: Workflow) -> dict[str, str]:
     return {names.NAMESPACE_LABEL: workflow.namespace, names.WORKFLOW_LABEL: workflow.name}
 
 
-def _recordings(workflow: Workflow, profile: Profile, scope: Scope) -> Iterator[dict[str, Any]]:
+def _recordings(
+    workflow: Workflow, profile: Profile, scope: Scope
+) -> list[tuple[bool, dict[str, Any]]]:
+    """The recording rules that the profile can express, in order, each with whether it is slow."""
+    made: list[tuple[bool, dict[str, Any]]] = []
     for recording in profile.recordings:
+        if recording.needs == "schedule" and workflow.spec.schedule is None:
+            continue
+        # One that remembers reads itself, and later ones read earlier ones.
+        known = frozenset({recording.record, *(rule["record"] for _, rule in made)})
         try:
-            expr = measure.expand(recording.expr, scope)
+            expr = measure.expand(recording.expr, replace(scope, recorded=known))
         except measure.MissingRoleError:
             continue
         promql.check(expr, workflow.namespace)
-        yield {"record": recording.record, "expr": expr, "labels": identity(workflow)}
+        rule = {"record": recording.record, "expr": expr, "labels": identity(workflow)}
+        made.append((recording.slow, rule))
+    return made
 
 
 def _profile_alerts(

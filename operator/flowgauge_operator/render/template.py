@@ -59,6 +59,7 @@ class _Look:
 _LOOK: dict[str, Any] = {
     "suspend": True,
     "scrape": {"interval"},
+    "schedule": True,
     "slos": True,
     "alerts": True,
     "dashboard": {"mode"},
