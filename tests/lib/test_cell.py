@@ -192,7 +192,7 @@ def test_moving_counts_to_other_bounds_loses_none(old, new, data):
     bins.counts = data.draw(
         st.lists(st.integers(0, 9), min_size=len(bins.counts), max_size=len(bins.counts))
     )
-    bins.sums = [1.0, 2.0, 3.0]
+    bins.sums = [1.0 + outcome for outcome in OUTCOMES]
 
     moved = fold([bins], new)
 
