@@ -11,10 +11,19 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
-from flowgauge.profiles import Alert, Profile
+from flowgauge.profiles import Alert, Profile, Recording
 from flowgauge_operator import cron, duration, measure, names, promql, slo
 from flowgauge_operator.measure import Scope
-from flowgauge_operator.model import ExtraAlert, Override, Slo, SpecError, Workflow
+from flowgauge_operator.model import (
+    ExtraAlert,
+    Override,
+    Schedule,
+    Selector,
+    Slo,
+    Spec,
+    SpecError,
+    Workflow,
+)
 from flowgauge_operator.render import maintenance
 from flowgauge_operator.render.options import Options, Problem, SloView
 
@@ -185,6 +194,28 @@ def _profile_alerts(
             continue
         promql.check(expr, workflow.namespace)
         yield _alert(workflow, profile, alert, expr, override, options)
+
+
+def missing_role(profile: Profile, alert: Alert) -> str:
+    """The role for want of which the profile cannot express the alert for a workflow that has all else; empty for none."""
+    spec = Spec(selector=Selector(match_labels={"app": "x"}), schedule=Schedule(cron="@hourly"))
+    workflow = Workflow(namespace="x", name="x", spec=spec)
+    scope = _scope(workflow, profile)
+    made = frozenset(rule["record"] for _, rule in _recordings(workflow, profile, scope))
+    try:
+        measure.expand(alert.expr, replace(scope.with_values(threshold="1"), recorded=made))
+    except measure.MissingRoleError as error:
+        recording = next((r for r in profile.recordings if r.record == error.role), None)
+        return _wanting(recording, scope) if recording else error.role
+    return ""
+
+
+def _wanting(recording: Recording, scope: Scope) -> str:
+    try:
+        measure.expand(recording.expr, scope)
+    except measure.MissingRoleError as error:
+        return error.role
+    return recording.record
 
 
 def _check_known(listed: Any, known: dict[str, Alert], path: str, rules: Rules) -> None:
