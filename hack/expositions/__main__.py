@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import venv
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,23 +63,22 @@ def _output(command: list[str]) -> str:
 
 ENGINES: dict[str, tuple[str, Python | Go]] = {
     "celery": (
-        "prometheus-exporter-celery 0.11.2, celery 5.5.3",
-        Python("celery_tasks.py", ("prometheus-exporter-celery==0.11.2", "celery==5.5.3")),
+        "prometheus-exporter-celery 0.11.2 with celery 5.7.0",
+        Python("celery_tasks.py", ("prometheus-exporter-celery==0.11.2", "celery==5.7.0")),
     ),
     "temporal": (
         "temporalio 1.35.0",
-        Python("temporal_worker.py", ("temporalio[grpc]==1.35.0",)),
+        Python("temporal_worker.py", ("temporalio==1.35.0", "grpcio==1.85.3")),
     ),
     "prefect-client": ("prefect 3.9.1", Python("prefect_flows.py", ("prefect==3.9.1",))),
-    "argo-workflows": ("github.com/argoproj/argo-workflows/v3 v3.7.4", Go("argo")),
+    "argo-workflows": ("github.com/argoproj/argo-workflows/v4 v4.0.5", Go("argo")),
 }
 
 
-def page(origin: str, text: str, relevant: Callable[[str], bool]) -> str:
-    """A capture as it is kept: its origin, and the lines of the engine, sorted by family, with every value 1."""
-    lines = [line for line in _VALUE.sub(r"\1 1", text).splitlines() if relevant(line)]
-    head = f"# Captured from {origin}\n# by hack/expositions; every value is written as 1.\n"
-    return head + "\n".join(lines) + "\n"
+def page(origin: str, text: str) -> str:
+    """A capture as it is kept: its origin, and the lines of the engine with every value 1."""
+    lines = "\n".join(filter(None, _VALUE.sub(r"\1 1", text).splitlines()))
+    return f"# Captured from {origin}\n# by hack/expositions; every value is written as 1.\n{lines}\n"
 
 
 def main(names: list[str]) -> None:
@@ -89,7 +87,7 @@ def main(names: list[str]) -> None:
         origin, engine = ENGINES[name]
         text = engine.capture(Path(tempfile.gettempdir()) / f"flowgauge-expositions-{name}")
         path = TARGET / f"{name}.txt"
-        path.write_text(page(origin, text, bool), encoding="utf-8")
+        path.write_text(page(origin, text), encoding="utf-8")
         print(f"wrote {path}")
 
 

@@ -115,6 +115,7 @@ class Run:
             previous_started_event_id=before,
             started_event_id=self.started,
             attempt=1,
+            workflow_execution_task_queue=queues.TaskQueue(name=QUEUE),
             history=history.History(events=self.events),
             scheduled_time=now(),
             started_time=now(),

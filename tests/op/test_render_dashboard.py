@@ -183,7 +183,8 @@ def test_rows_come_in_the_order_of_triage(profile):
 
     work = "Messages" if profile == "orchestrix" else "Runs"
     assert rows[:3] == ["Overview", "Objectives", work]
-    assert rows.index("Process") > 2
+    # Not every engine tells of its process.
+    assert "Process" not in rows[:3]
 
 
 def test_a_vocabulary_without_runs_has_its_own_panels_before_those_of_the_process():
