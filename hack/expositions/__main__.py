@@ -10,6 +10,7 @@ and for Airflow and Argo Workflows Go and its module proxy.
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -26,10 +27,14 @@ _VALUE = re.compile(r"^([a-zA-Z_:][\w:]*(?:\{.*\})?) \S+$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Python:
-    """An engine that is a package: what to install, and the script here that prints its exposition."""
+    """An engine that is a package: what to install, and the script here that prints its exposition.
+
+    `tools` are programs in Go that the script needs beside its interpreter.
+    """
 
     script: str
     requirements: tuple[str, ...]
+    tools: tuple[str, ...] = ()
 
     def capture(self, folder: Path) -> str:
         """The exposition, printed by the script in an environment that has the packages."""
@@ -37,6 +42,9 @@ class Python:
         if not python.exists():
             venv.create(folder, with_pip=True)
         subprocess.run([python, "-m", "pip", "install", "-q", *self.requirements], check=True)
+        for tool in self.tools:
+            environment = {**os.environ, "GOBIN": str(folder / "bin")}
+            subprocess.run(["go", "install", tool], env=environment, check=True)
         return _output([str(python), str(HERE / self.script)])
 
 
