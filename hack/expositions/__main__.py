@@ -70,6 +70,14 @@ def _output(command: list[str]) -> str:
 
 
 ENGINES: dict[str, tuple[str, Python | Go]] = {
+    "airflow": (
+        "apache-airflow-core 3.3.2 with statsd_exporter 0.31.0 and the mapping of examples/airflow",
+        Python(
+            "airflow_dags.py",
+            ("apache-airflow==3.3.2", "apache-airflow-providers-standard==1.21.0", "statsd==4.0.1"),
+            tools=("github.com/prometheus/statsd_exporter@v0.31.0",),
+        ),
+    ),
     "celery": (
         "prometheus-exporter-celery 0.11.2 with celery 5.7.0",
         Python("celery_tasks.py", ("prometheus-exporter-celery==0.11.2", "celery==5.7.0")),

@@ -59,6 +59,7 @@ SIGNS = (
     "airflow_task_duration_count",
     "airflow_dag_processing_import_errors",
     "airflow_pool_open_slots",
+    "airflow_scheduler_dagruns_running",
     'state="up_for_retry"',
 )
 
