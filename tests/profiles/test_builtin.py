@@ -38,16 +38,25 @@ ALERTS = {
     + ["HighCost", "NoExecutions", "APIRateLimitApproaching", "QueueDepthGrowing"]
     + ["HighMemoryUsage", "HighCPUUsage"],
     "orchestrix": [*BASE[:4], "HighStoreErrorRate", "SlowHandlers"],
-    "airflow": [n for n in BASE if n not in ("RunStuck", "QueueItemOld", "ChecksumMismatch")]
-    + ["SchedulerSilent", "DefinitionsBroken", "PoolStarving", "QueueDelayHigh"],
-    "argo-workflows": [*BASE[:5], "LowThroughput", "HighStepFailureRate", "RetryStorm"]
-    + ["PartialFailure", "ScheduleMissed", "QueueDelayHigh"],
-    "celery": [*BASE[:5], "LowThroughput", "RetryStorm"]
-    + ["QueueWithoutConsumer", "QueueDepthGrowing"],
+    "airflow": [
+        *(n for n in BASE if n not in ("RunStuck", "QueueItemOld", "ChecksumMismatch")),
+        *("SchedulerSilent", "DefinitionsBroken", "PoolStarving", "QueueDelayHigh"),
+    ],
+    "argo-workflows": [
+        *(n for n in BASE if n not in ("RunStuck", "QueueItemOld", "ChecksumMismatch")),
+        *("ScheduleMissed", "QueueDelayHigh"),
+    ],
+    "celery": [
+        *BASE[:5],
+        *("LowThroughput", "RetryStorm", "QueueWithoutConsumer", "QueueDepthGrowing"),
+    ],
     "prefect": [*BASE[:4], "RunStuck", "RunsLate"],
-    "temporal": [*BASE[:5], "LowThroughput", "HighStepFailureRate", "PartialFailure"]
-    + ["ReplayDiverged", "WorkflowTasksFailing", "QueueWithoutConsumer", "SlotsExhausted"]
-    + ["QueueDelayHigh"],
+    "temporal": [
+        *BASE[:5],
+        *("LowThroughput", "HighStepFailureRate", "PartialFailure"),
+        *("ReplayDiverged", "WorkflowTasksFailing", "QueueWithoutConsumer", "SlotsExhausted"),
+        "QueueDelayHigh",
+    ],
 }
 # What each guide says of its alerts: name, and threshold in base units (None where it names no number).
 GUIDES = {
@@ -83,13 +92,8 @@ def rendered(name):
 
 
 def test_these_are_built_in():
-    assert (
-        *EMITTED,
-        *ENGINES,
-    ) == (
-        *("contd", "ia-modules", "orchestrix", "tta-dev", "workflow"),
-        *("airflow", "argo-workflows", "celery", "prefect", "temporal"),
-    )
+    assert EMITTED == ["contd", "ia-modules", "orchestrix", "tta-dev", "workflow"]
+    assert set(NAMES) == {*EMITTED, *ENGINES}
 
 
 @pytest.mark.parametrize("name", [*NAMES, "base"])
