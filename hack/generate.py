@@ -1,4 +1,4 @@
-"""Write what is generated: the CRD, the reference of roles, and the goldens of the examples. `--check` only compares.
+"""Write what is generated: the CRD, the references of roles and runbooks, and the goldens of the examples. `--check` only compares.
 
 Run as `make generate`; the suite fails when a committed file differs.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import yaml
 
+import runbooks
 from flowgauge import profiles
 from flowgauge_operator import cli, crd
 
@@ -27,6 +28,7 @@ def files() -> Iterator[tuple[Path, str]]:
     yield ROOT / "crds/flowgauge.dev_monitoredworkflows.yaml", text
     yield ROOT / "charts/flowgauge/crds/flowgauge.dev_monitoredworkflows.yaml", text
     yield ROOT / "docs/roles.md", _roles()
+    yield from runbooks.files(ROOT / "docs/runbooks")
     for example in sorted((ROOT / "examples").glob("*/workflow.yaml")):
         yield (
             example.with_name("manifests.yaml"),

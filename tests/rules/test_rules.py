@@ -214,7 +214,12 @@ def write_tests(folder, profile, alert, cases, content, *, whole=True):
         made = [case for case in made if case["name"] in ("fires", "resolves", "counter reset")]
     # Otherwise promtool takes the groups in any order, and an alert may read what is recorded a step later.
     order = [group["name"] for group in content]
-    content = {"rule_files": [rules], "evaluation_interval": every, "group_eval_order": order, "tests": made}
+    content = {
+        "rule_files": [rules],
+        "evaluation_interval": every,
+        "group_eval_order": order,
+        "tests": made,
+    }
     return write(folder / f"{profile}-{alert}-test.yaml", content)
 
 

@@ -20,8 +20,10 @@ from flowgauge_operator.render.options import Options, Problem, SloView
 _T = TypeVar("_T")
 
 INFO = "workflow:monitoring:info"
-BURN_FAST = "WorkflowErrorBudgetBurnFast"
-BURN_SLOW = "WorkflowErrorBudgetBurnSlow"
+BURN_FAST = "ErrorBudgetBurnFast"
+BURN_SLOW = "ErrorBudgetBurnSlow"
+# Objectives are of no profile: their alerts have one name whatever the profile is.
+BURN_PREFIX = "Workflow"
 
 
 @dataclass
@@ -209,7 +211,7 @@ def _alert(
             "severity": override.severity or alert.severity,
             **identity(workflow),
         },
-        _annotations(workflow, name, alert.summary, alert.description, options),
+        _annotations(workflow, alert.summary, alert.description, options, alert.name),
     )
 
 
@@ -222,11 +224,12 @@ def _rule(
 
 
 def _annotations(
-    workflow: Workflow, alert: str, summary: str, description: str, options: Options
+    workflow: Workflow, summary: str, description: str, options: Options, page: str = ""
 ) -> dict[str, str]:
+    """The annotations of an alert; `page` is its runbook, which a user's own alert does not have."""
     annotations = {"summary": summary, "description": description}
-    if options.runbook_url:
-        annotations["runbook_url"] = f"{options.runbook_url}#{alert.lower()}"
+    if page and options.runbook_url:
+        annotations["runbook_url"] = options.runbook(page)
     if options.grafana_url and workflow.spec.dashboard.mode != "None":
         uid = names.dashboard_uid(workflow.namespace, workflow.name)
         annotations["dashboard_url"] = f"{options.grafana_url}/d/{uid}"
@@ -263,7 +266,7 @@ def _extra(workflow: Workflow, extra: ExtraAlert, scope: Scope, options: Options
         expr,
         extra.for_,
         labels,
-        _annotations(workflow, extra.name, summary, description, options),
+        _annotations(workflow, summary, description, options),
     )
 
 
@@ -371,7 +374,7 @@ def _burn_alerts(
         (BURN_FAST, "critical", "page", ready.timing.page, "The error budget burns fast."),
         (BURN_SLOW, "warning", "ticket", ready.timing.ticket, "The error budget burns steadily."),
     )
-    for name, severity, tier, windows, summary in tiers:
+    for page, severity, tier, windows, summary in tiers:
         expr = slo.burn(ready, windows)
         if expr is None:
             continue
@@ -390,6 +393,5 @@ def _burn_alerts(
             "burn_tier": tier,
             **ready.labels,
         }
-        yield _rule(
-            name, expr, "0s", labels, _annotations(workflow, name, summary, description, options)
-        )
+        annotations = _annotations(workflow, summary, description, options, page)
+        yield _rule(f"{BURN_PREFIX}{page}", expr, "0s", labels, annotations)
