@@ -47,7 +47,8 @@ kubectl describe monitoredworkflow -n shop orders
 ```
 
 Where a page says to override or disable an alert, that is [`spec.alerts`](../workflow.md#tuning-alerts) of the
-workflow. A silence in Alertmanager is for the time of a repair; an override is for good.
+workflow, and for good. For the time of a repair there are silences in Alertmanager, for a time that is known beforehand
+`spec.maintenance`, for a workflow that rests `spec.suspend`.
 
 | alert | severity | summary | profiles |
 |---|---|---|---|

@@ -23,6 +23,16 @@ class InputError(ValueError):
     """Input that cannot be used; the message names file, object, field and remedy."""
 
 
+class _Loader(yaml.SafeLoader):
+    """Leaves a time as it is written, as kubectl does; YAML 1.1 would make an object of it."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, form) for tag, form in known if not tag.endswith(":timestamp")]
+    for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
 class _Dumper(yaml.CSafeDumper):
     """YAML in which long texts stay readable: expressions on one line, JSON documents as blocks."""
 
@@ -206,7 +216,7 @@ def documents(text: str, source: str) -> Iterator[dict[str, Any]]:
         InputError: the text is no YAML, or holds no workflow.
     """
     try:
-        bodies = list(yaml.safe_load_all(text))
+        bodies = list(yaml.load_all(text, Loader=_Loader))
     except yaml.YAMLError as error:
         raise InputError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
     ours = [body for body in bodies if isinstance(body, dict) and body.get("kind") == names.KIND]

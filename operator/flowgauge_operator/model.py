@@ -59,6 +59,32 @@ Hold = Annotated[
         "must be 0s or a whole number with a unit of s, m, h, d or w, such as 5m",
     ),
 ]
+Cron = Annotated[
+    str,
+    Field(max_length=120),
+    like(
+        _CRON,
+        "must be five cron fields (minute hour day month weekday), such as 0 2 * * *, or @hourly, @daily, @weekly,"
+        " @monthly or @yearly",
+    ),
+]
+TimeZone = Annotated[
+    str,
+    Field(max_length=64),
+    like(
+        r"^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+){0,2}$",
+        "must be a time zone of the IANA database, such as Europe/Zurich",
+    ),
+]
+# UTC, and all of one length, so that later is greater.
+Instant = Annotated[
+    str,
+    Field(max_length=20),
+    like(
+        r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z$",
+        "must be a time in UTC, in quotes, such as '2026-12-01T22:00:00Z'",
+    ),
+]
 Line = Annotated[str, Field(max_length=256, pattern=_LINE)]
 Text = Annotated[str, Field(max_length=1024, pattern=_TEXT)]
 PromQL = Annotated[str, Field(min_length=1, max_length=2048, pattern=_TEXT)]
@@ -297,31 +323,53 @@ class Scrape(Model):
 class Schedule(Model):
     """When runs are expected, so that silence is not taken for success."""
 
-    cron: Annotated[
-        str,
-        Field(max_length=120),
-        like(
-            _CRON,
-            "must be five cron fields (minute hour day month weekday), such as 0 2 * * *, or @hourly, @daily, @weekly,"
-            " @monthly or @yearly",
-        ),
-    ] = Field(
+    cron: Cron = Field(
         description="Cron expression of five fields, or @hourly, @daily, @weekly, @monthly, @yearly."
     )
-    time_zone: Annotated[
-        str,
-        Field(max_length=64),
-        like(
-            r"^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+){0,2}$",
-            "must be a time zone of the IANA database, such as Europe/Zurich",
-        ),
-    ] = Field(
+    time_zone: TimeZone = Field(
         "UTC",
         description="Time zone of the cron expression, as in the IANA database: Europe/Zurich.",
     )
     deadline: Duration = Field(
         "10m", description="Time after a planned start in which a good run must have ended."
     )
+
+
+class Maintenance(Model):
+    """A time in which nothing alerts and no budget is spent: again and again by cron, or once."""
+
+    RULES = (
+        Rule(
+            "has(self.cron) != has(self.start)",
+            "maintenance needs either cron with duration, or start with end; give one of the two",
+            lambda window: (window.cron is None) != (window.start is None),
+        ),
+        Rule(
+            "has(self.cron) == has(self.duration)",
+            "cron needs duration, and only cron has it; give for example duration: 2h",
+            lambda window: (window.cron is None) == (window.duration is None),
+        ),
+        Rule(
+            "has(self.start) == has(self.end) && (!has(self.start) || self.start < self.end)",
+            "start needs end, which is later; correct the two",
+            lambda window: (
+                (window.start is None) == (window.end is None)
+                and (window.start is None or window.start < window.end)
+            ),
+        ),
+    )
+
+    name: Name = Field(description="Name of the window, unique within the workflow.")
+    cron: Cron | None = Field(None, description="When it begins, again and again.")
+    time_zone: TimeZone = Field(
+        "UTC",
+        description="Time zone of the cron expression, as in the IANA database: Europe/Zurich.",
+    )
+    duration: Duration | None = Field(
+        None, description="How long each lasts that begins by cron; at most 24h."
+    )
+    start: Instant | None = Field(None, description="When it begins, once: 2026-12-01T22:00:00Z.")
+    end: Instant | None = Field(None, description="When it ends, once: 2026-12-02T02:00:00Z.")
 
 
 class Success(Model):
@@ -538,8 +586,15 @@ class Spec(Model):
         description="How the metrics reach Prometheus.",
     )
     schedule: Schedule | None = Field(
-        None,
-        description="When runs are expected. Checked and kept; nothing is rendered from it yet.",
+        None, description="When runs are expected, so that silence is not taken for success."
+    )
+    maintenance: Annotated[
+        list[Maintenance],
+        Field(max_length=8, json_schema_extra=_BY_NAME),
+        AfterValidator(_named_once),
+    ] = Field(
+        default_factory=list,
+        description="Times in which nothing alerts and no budget is spent, at most 8.",
     )
     slos: Annotated[
         list[Slo], Field(max_length=16, json_schema_extra=_BY_NAME), AfterValidator(_named_once)

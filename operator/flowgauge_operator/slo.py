@@ -8,7 +8,7 @@ are decimal from the first to the last step, so that 14.4 * 0.001 is 0.0144 and 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Context, Decimal
 from fractions import Fraction
@@ -161,6 +161,7 @@ class Objective:
 
     `total` and `bad` are PromQL over the base window; `identity` is the inside of the braces that select its recorded
     series; `labels` are the static labels of every rule. `min_bad_events` is None where bad time is counted, not events.
+    `outside` takes the value from an expression where nothing counts.
     """
 
     objective: float
@@ -170,6 +171,7 @@ class Objective:
     identity: str
     labels: Mapping[str, str]
     min_bad_events: int | None
+    outside: Callable[[str], str] = str
 
 
 def ratio_record(window: int) -> str:
@@ -194,7 +196,7 @@ def records_often(slo: Objective) -> list[dict[str, Any]]:
         # the rule, and `bad` may have none; a second series beside it would fail the rule.
         _record(
             bad,
-            f"({slo.bad}) or on () 0 * {total}{{{slo.identity}}}",
+            slo.outside(f"({slo.bad}) or on () 0 * {total}{{{slo.identity}}}"),
             slo,
         ),
         _record(

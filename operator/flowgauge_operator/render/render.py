@@ -9,7 +9,7 @@ from typing import Any
 from flowgauge.profiles import Profile
 from flowgauge_operator import cron, duration, names
 from flowgauge_operator.model import Workflow
-from flowgauge_operator.render import scrape, template
+from flowgauge_operator.render import maintenance, scrape, template
 from flowgauge_operator.render.manifest import Manifest, child
 from flowgauge_operator.render.options import RULES_LABEL, Capabilities, Options, Problem, SloView
 
@@ -39,7 +39,11 @@ def render(
     workflow: Workflow, profile: Profile, capabilities: Capabilities, options: Options
 ) -> Rendered:
     """Render one workflow. What cannot be rendered is a problem and is left out; the rest stands."""
-    problems = [*_check_scrape(workflow), *_check_schedule(workflow)]
+    problems = [
+        *_check_scrape(workflow),
+        *_check_schedule(workflow),
+        *maintenance.problems(workflow),
+    ]
     look = template.template(workflow, profile, options)
     problems += look.bound_problems(workflow)
     groups = look.bound_groups(workflow)

@@ -15,6 +15,7 @@ from flowgauge.profiles import Alert, Profile
 from flowgauge_operator import cron, duration, measure, names, promql, slo
 from flowgauge_operator.measure import Scope
 from flowgauge_operator.model import ExtraAlert, Override, Slo, SpecError, Workflow
+from flowgauge_operator.render import maintenance
 from flowgauge_operator.render.options import Options, Problem, SloView
 
 _T = TypeVar("_T")
@@ -42,8 +43,12 @@ def render(workflow: Workflow, profile: Profile, options: Options) -> Rules:
     often = slo.evaluation_interval(duration.seconds(workflow.spec.scrape.interval))
     every = duration.text(often)
     recorded = _recordings(workflow, profile, scope)
+    windows = maintenance.active(workflow)
+    closed = [_record(maintenance.ACTIVE, windows, workflow)] if windows else []
     rules.groups += [
-        _group(workflow, "recordings", every, [rule for slow, rule in recorded if not slow]),
+        _group(
+            workflow, "recordings", every, [*closed, *(rule for slow, rule in recorded if not slow)]
+        ),
         _group(
             workflow,
             "history",
@@ -108,9 +113,8 @@ def _schedule(workflow: Workflow) -> dict[str, str]:
     owner = promql.matchers(promql.owner(workflow.namespace, workflow.name))
     # A plan counts only from when the workflow is monitored on: what was before is not known.
     since = f"last_over_time({INFO}{{{owner}}}[1h])"
-    return {
-        "due": f"max_over_time(({planned} and on () {since})[1h:1m] offset {schedule.deadline})"
-    }
+    counted = maintenance.outside(f"{planned} and on () {since}", workflow)
+    return {"due": f"max_over_time(({counted})[1h:1m] offset {schedule.deadline})"}
 
 
 def _group(
@@ -143,9 +147,12 @@ def _recordings(
         except measure.MissingRoleError:
             continue
         promql.check(expr, workflow.namespace)
-        rule = {"record": recording.record, "expr": expr, "labels": identity(workflow)}
-        made.append((recording.slow, rule))
+        made.append((recording.slow, _record(recording.record, expr, workflow)))
     return made
+
+
+def _record(name: str, expr: str, workflow: Workflow) -> dict[str, Any]:
+    return {"record": name, "expr": expr, "labels": identity(workflow)}
 
 
 def _profile_alerts(
@@ -204,7 +211,7 @@ def _alert(
     name = f"{profile.alert_prefix}{alert.name}"
     return _rule(
         name,
-        expr,
+        maintenance.outside(expr, workflow),
         override.for_ or alert.for_,
         {
             **workflow.spec.alerts.labels,
@@ -263,7 +270,7 @@ def _extra(workflow: Workflow, extra: ExtraAlert, scope: Scope, options: Options
     summary, description = literal(extra.summary), literal(extra.description)
     return _rule(
         extra.name,
-        expr,
+        maintenance.outside(expr, workflow),
         extra.for_,
         labels,
         _annotations(workflow, summary, description, options),
@@ -287,8 +294,9 @@ def _objective(
     labels = {**identity(workflow), "slo": objective.name}
     ready = slo.Objective(
         objective=objective.objective,
-        total=total,
+        total=maintenance.outside(total, workflow, window),
         bad=bad,
+        outside=lambda expr: maintenance.outside(expr, workflow, window),
         timing=timing,
         identity=promql.matchers((key, "=", value) for key, value in labels.items()),
         labels=labels,
@@ -394,4 +402,5 @@ def _burn_alerts(
             **ready.labels,
         }
         annotations = _annotations(workflow, summary, description, options, page)
+        expr = maintenance.outside(expr, workflow)
         yield _rule(f"{BURN_PREFIX}{page}", expr, "0s", labels, annotations)

@@ -60,6 +60,7 @@ _LOOK: dict[str, Any] = {
     "suspend": True,
     "scrape": {"interval"},
     "schedule": True,
+    "maintenance": True,
     "slos": True,
     "alerts": True,
     "dashboard": {"mode"},
