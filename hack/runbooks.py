@@ -47,8 +47,9 @@ kubectl describe monitoredworkflow -n shop orders
 ```
 
 Where a page says to override or disable an alert, that is [`spec.alerts`](../workflow.md#tuning-alerts) of the
-workflow, and for good. For the time of a repair there are silences in Alertmanager, for a time that is known beforehand
-`spec.maintenance`, for a workflow that rests `spec.suspend`.
+workflow, and for good; [alerts.md](../alerts.md) has the thresholds. For the time of a repair there are silences in
+Alertmanager, for a time that is known beforehand [`spec.maintenance`](../workflow.md#maintenance), for a workflow that
+rests [`spec.suspend`](../workflow.md#suspend).
 
 | alert | severity | summary | profiles |
 |---|---|---|---|

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,8 +12,8 @@ from typing import Any, NoReturn
 import yaml
 
 from flowgauge import profiles
-from flowgauge.profiles import ProfileError
-from flowgauge_operator import model, names, promql, values
+from flowgauge.profiles import Profile, ProfileError
+from flowgauge_operator import model, names, promql, values, vocabulary
 from flowgauge_operator.model import SpecError
 from flowgauge_operator.render import Capabilities, Options, Rendered, render, scrape
 from flowgauge_operator.render.manifest import Manifest, hashed
@@ -91,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
         help="rules as ConfigMaps and prometheus.io annotations, as where Prometheus Operator is missing",
     )
     _command(commands, "validate", "say what the operator would refuse", _validate)
+    _profile_commands(commands)
     return parser
 
 
@@ -104,6 +105,29 @@ def _reader(read: Callable[[str], str]) -> Callable[[str], str]:
             raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
 
     return value
+
+
+def _profile_commands(commands: Any) -> None:
+    group = commands.add_parser(
+        "profile",
+        help="show and check vocabularies",
+        description="Show and check vocabularies of metrics.",
+    )
+    actions = group.add_subparsers(dest="action", required=True, metavar="ACTION")
+    listed = actions.add_parser("list", help="name the built-in profiles")
+    listed.set_defaults(run=_list_profiles)
+    show = actions.add_parser(
+        "show", help="what a profile measures, and which alerts and objectives it can express"
+    )
+    show.add_argument("profile", metavar="NAME|FILE", help="a built-in profile or a YAML file")
+    show.set_defaults(run=_show_profile)
+    lint = actions.add_parser(
+        "lint",
+        help="say what is wrong with profiles in files",
+        epilog="Exit codes: 0 fine, 1 bad input, 2 wrong use.",
+    )
+    lint.add_argument("files", nargs="+", metavar="FILE", help="YAML with one WorkflowProfile")
+    lint.set_defaults(run=_lint_profiles)
 
 
 def _command(commands: Any, name: str, text: str, run: Any) -> argparse.ArgumentParser:
@@ -120,6 +144,13 @@ def _command(commands: Any, name: str, text: str, run: Any) -> argparse.Argument
         required=True,
         metavar="FILE",
         help="YAML with MonitoredWorkflow objects; - reads standard input; may be given more than once",
+    )
+    parser.add_argument(
+        "--profile",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="YAML with a WorkflowProfile that the workflows may name; may be given more than once",
     )
     parser.set_defaults(run=run)
     return parser
@@ -138,22 +169,82 @@ def _generate(arguments: argparse.Namespace) -> int:
         Capabilities(frozenset()) if arguments.without_prometheus_operator else Capabilities()
     )
     files = [(text, name) for name, text in _read(arguments.filename)]
-    sys.stdout.write(_generated(files, options, capabilities))
+    sys.stdout.write(_generated(files, options, capabilities, _profiles(arguments.profile)))
     sys.stdout.flush()
     return 0
 
 
 def _validate(arguments: argparse.Namespace) -> int:
     found = 0
+    known = _profiles(arguments.profile)
     for name, text in _read(arguments.filename):
         for body in documents(text, name):
-            messages = problems(body)
+            messages = problems(body, known=known)
             found += len(messages)
             for message in messages:
                 print(f"{name}: {_title(body)}: {message}", file=sys.stderr)
             if not messages:
                 print(f"{name}: {_title(body)}: valid")
     return 1 if found else 0
+
+
+def _list_profiles(_: argparse.Namespace) -> int:
+    for name in profiles.names():
+        print(f"{name:16} {profiles.builtin(name).description}")
+    return 0
+
+
+def _show_profile(arguments: argparse.Namespace) -> int:
+    name = arguments.profile
+    profile = profiles.builtin(name) if name in profiles.names() else _profile(name)
+    sys.stdout.write(vocabulary.described(profile))
+    return 0
+
+
+def _lint_profiles(arguments: argparse.Namespace) -> int:
+    found = 0
+    for name in arguments.files:
+        try:
+            profile = _profile(name)
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
+            found += 1
+            continue
+        messages = vocabulary.faults(profile)
+        found += len(messages)
+        for path, message in messages:
+            print(f"error: {name}: spec.{path}: {message}", file=sys.stderr)
+        if not messages:
+            print(f"{name}: {profile.name}: valid")
+    return 1 if found else 0
+
+
+def _profile(path: str) -> Profile:
+    """The profile in a file.
+
+    Raises:
+        InputError: the file cannot be read, or holds none.
+    """
+    ((name, text),) = _read([path])
+    try:
+        return profiles.parse(text, source=name)
+    except ProfileError as error:
+        raise InputError(str(error)) from error
+
+
+def _profiles(paths: Sequence[str]) -> dict[str, Profile]:
+    """The profiles in files, by name.
+
+    Raises:
+        InputError: a file holds none, or one whose name is taken.
+    """
+    known: dict[str, Profile] = {}
+    for path in paths:
+        profile = _profile(path)
+        if profile.name in known or profile.name in profiles.names():
+            raise InputError(f"{path}: metadata.name: {profile.name} is taken; choose another name")
+        known[profile.name] = profile
+    return known
 
 
 def generated(
@@ -168,19 +259,22 @@ def generated(
     Raises:
         InputError: the text or a workflow in it cannot be used.
     """
-    return _generated([(text, source)], options or Options(), capabilities)
+    return _generated([(text, source)], options or Options(), capabilities, {})
 
 
 def _generated(
-    files: Sequence[tuple[str, str]], options: Options, capabilities: Capabilities | None
+    files: Sequence[tuple[str, str]],
+    options: Options,
+    capabilities: Capabilities | None,
+    known: Mapping[str, Profile],
 ) -> str:
     shared, manifests = dict[str, Manifest](), list[Manifest]()
     bodies = ((body, name) for text, name in files for body in documents(text, name))
     for body, source in bodies:
-        if messages := problems(body, capabilities):
+        if messages := problems(body, capabilities, known):
             raise InputError(f"{source}: {_title(body)}: {'; '.join(messages)}")
         workflow = model.parse(body)
-        rendered = _render(body, options, capabilities)
+        rendered = _render(body, options, capabilities, known)
         if rendered.shares_monitor:
             monitor = scrape.shared_monitor(workflow.namespace, dict(options.monitor_labels))
             shared[workflow.namespace] = hashed(monitor, options.keys)
@@ -191,10 +285,18 @@ def _generated(
     )
 
 
-def problems(body: dict[str, Any], capabilities: Capabilities | None = None) -> list[str]:
-    """What the API server or the operator would refuse in a decoded object; empty if nothing."""
+def problems(
+    body: dict[str, Any],
+    capabilities: Capabilities | None = None,
+    known: Mapping[str, Profile] | None = None,
+) -> list[str]:
+    """What the API server or the operator would refuse in a decoded object; empty if nothing.
+
+    `known` are profiles beside the built-in ones.
+    """
     try:
-        return [str(problem) for problem in _render(body, Options(), capabilities).problems]
+        rendered = _render(body, Options(), capabilities, known or {})
+        return [str(problem) for problem in rendered.problems]
     except SpecError as error:
         return [str(fault) for fault in error.faults]
     except ProfileError as error:
@@ -203,9 +305,15 @@ def problems(body: dict[str, Any], capabilities: Capabilities | None = None) -> 
         return [str(error)]
 
 
-def _render(body: dict[str, Any], options: Options, capabilities: Capabilities | None) -> Rendered:
+def _render(
+    body: dict[str, Any],
+    options: Options,
+    capabilities: Capabilities | None,
+    known: Mapping[str, Profile],
+) -> Rendered:
     workflow = model.parse(body)
-    profile = profiles.builtin(workflow.spec.profile)
+    name = workflow.spec.profile
+    profile = known.get(name) or profiles.builtin(name)
     return render(workflow, profile, capabilities or Capabilities(), options)
 
 

@@ -35,7 +35,14 @@ _UP = Family(
 
 
 class MissingRoleError(ExpressionError):
-    """The profile has no family for a role; what is written over it does not exist for this profile."""
+    """The profile has no family for a role; what is written over it does not exist for this profile.
+
+    `role` is what is missing, or the series that nothing records.
+    """
+
+    def __init__(self, message: str, role: str = "") -> None:
+        super().__init__(message)
+        self.role = role
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +185,9 @@ def _split(arguments: str) -> list[str]:
 def _call(macro: str, arguments: list[str], scope: Scope) -> str:
     if macro == "recorded":
         if scope.recorded is not None and arguments[0] not in scope.recorded:
-            raise MissingRoleError(f"nothing records {arguments[0]} for this workflow")
+            raise MissingRoleError(
+                f"nothing records {arguments[0]} for this workflow", arguments[0]
+            )
         return f"{arguments[0]}{{{promql.matchers(promql.owner(scope.namespace, scope.workflow))}}}"
     if macro not in _MACROS:
         raise ExpressionError(
@@ -257,7 +266,7 @@ def _sources(measure: _Measure, scope: Scope) -> list[_Source]:
         # Half of a pair of counters would pass for the whole.
         if found and all(any(family.role == name for family in found) for name in role):
             return [_source(family, replace(measure, matchers=matchers), scope) for family in found]
-    raise MissingRoleError(f"the profile {scope.profile.name} has no {measure.role}")
+    raise MissingRoleError(f"the profile {scope.profile.name} has no {measure.role}", measure.role)
 
 
 _Way = tuple[tuple[str, ...], tuple[tuple[str, str, str], ...]]

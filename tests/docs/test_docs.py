@@ -222,21 +222,6 @@ def test_every_field_of_the_spec_is_described():
     assert set(fields(schema)) - words == set()
 
 
-def test_every_alert_of_the_profiles_is_in_the_table_as_it_is():
-    alerts = {alert.name: alert for profile in BUILTIN for alert in profile.alerts}
-
-    def row(alert):
-        unit = f" {alert.unit}" if alert.unit else ""
-        threshold = "\N{EN DASH}" if alert.threshold is None else f"{alert.threshold:g}{unit}"
-        return f"| `{alert.name}` | {alert.severity} | {alert.for_} | {threshold} |"
-
-    missing = [
-        row(alert) for alert in alerts.values() if row(alert) not in TEXTS["docs/workflow.md"]
-    ]
-
-    assert missing == []
-
-
 def test_every_built_in_profile_is_named():
     for name in profiles.names():
         for page in ("README.md", "docs/workflow.md", "docs/profiles.md"):

@@ -50,6 +50,7 @@ LABEL = "label names are letters, digits and underscores"
 WINDOW = "must be a whole number with a unit of m, h, d or w, such as 30d"
 
 # spec, what the API server says, what the command line says
+FIRST, SECOND = "2026-12-01T22:00:00Z", "2026-12-02T02:00:00Z"
 REFUSED = [
     *[
         (slo(objective=value), OBJECTIVE, OBJECTIVE)
@@ -91,6 +92,24 @@ REFUSED = [
             "0 0 * * 8",
             "0 0 31 13 *",
             "",
+        )
+    ],
+    *[
+        ({"maintenance": [{"name": "a", **window}]}, message, message)
+        for window, message in (
+            ({}, "either cron with duration, or start with end"),
+            ({"cron": "0 2 * * *"}, "cron needs duration"),
+            ({"start": FIRST, "end": SECOND, "duration": "1h"}, "cron needs duration"),
+            (
+                {"cron": "0 2 * * *", "duration": "1h", "start": FIRST, "end": SECOND},
+                "either cron with duration",
+            ),
+            ({"start": FIRST}, "start needs end"),
+            ({"start": SECOND, "end": FIRST}, "start needs end, which is later"),
+            ({"start": "tomorrow", "end": SECOND}, "must be a time in UTC"),
+            ({"start": "2026-12-01T22:00:00+01:00", "end": SECOND}, "must be a time in UTC"),
+            ({"cron": "0 25 * * *", "duration": "1h"}, CRON),
+            ({"cron": "0 2 * * *", "duration": "0h"}, "must be a whole number with a unit"),
         )
     ],
     (

@@ -1,9 +1,11 @@
 import io
+from importlib import resources
 from pathlib import Path
 
 import pytest
 import yaml
 
+from flowgauge import profiles
 from flowgauge_operator import cli
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -213,3 +215,132 @@ def test_a_reader_that_has_seen_enough_is_no_error(file, monkeypatch):
     monkeypatch.setattr("sys.stderr", io.StringIO())
 
     assert cli.main(["generate", "-f", file(workflow())]) == 0
+
+
+# -- times and profiles ------------------------------------------------------------------------------------------------
+
+
+def test_a_time_without_quotes_is_taken_as_it_is_written(file, capsys):
+    window = "{name: move, start: 2026-12-01T22:00:00Z, end: 2026-12-02T02:00:00Z}"
+    spec = f"{{selector: {{matchLabels: {{app: a}}}}, maintenance: [{window}]}}"
+
+    assert cli.main(["generate", "-f", file(workflow(spec=spec))]) == 0
+    assert "vector(time()) >= 1796162400 < 1796176800" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("window", "message"),
+    [
+        (
+            "{name: a, cron: 0 2 * * *, duration: 25h}",
+            "spec.maintenance[0].duration: 25h is longer than 24h",
+        ),
+        (
+            "{name: a, cron: 0 2 * * *, duration: 1h, timeZone: Mars/X}",
+            "spec.maintenance[0].timeZone: 'Mars/X' is no time zone",
+        ),
+        (
+            "{name: a, start: 2026-02-30T22:00:00Z, end: 2026-12-02T02:00:00Z}",
+            "give days that exist",
+        ),
+        (
+            "{name: a, cron: 9-1 2 * * *, duration: 1h}",
+            "spec.maintenance[0].cron: the minute '9-1' is not within 0 to 59",
+        ),
+    ],
+)
+def test_a_window_that_cannot_be_used_is_told_with_the_remedy(file, capsys, window, message):
+    spec = f"{{selector: {{matchLabels: {{app: a}}}}, maintenance: [{window}]}}"
+
+    assert cli.main(["validate", "-f", file(workflow(spec=spec))]) == 1
+    assert message in capsys.readouterr().err
+
+
+NIGHTLY = """
+apiVersion: flowgauge.dev/v1alpha1
+kind: WorkflowProfile
+metadata: {name: nightly}
+spec:
+  title: Nightly
+  description: Jobs of the night.
+  alertPrefix: Nightly
+  families:
+  - {name: nightly_jobs_total, role: run.finished, type: counter, help: Jobs., labels: {workflow: task, outcome: result},
+     outcomes: {good: [ok], ignored: [skipped]}, values: {outcome: [ok, broken]}}
+"""
+OWN = """
+  alerts:
+  - {name: A, severity: warning, summary: S., description: d., expr: "$rate(step.finished[5m]) > 1"}
+  - {name: B, severity: warning, summary: S., description: d., expr: "$rate(run.finished[5m] > 1"}
+  - {name: C, severity: warning, summary: S., description: d., expr: "sum(up) > 1"}
+"""
+
+
+def test_a_profile_in_a_file_serves_workflows(file, capsys):
+    ours = file(workflow(spec="{profile: nightly, selector: {matchLabels: {app: a}}}"))
+    profile = file(NIGHTLY, "nightly.yaml")
+
+    assert cli.main(["validate", "-f", ours]) == 1
+    assert "profile 'nightly' does not exist" in capsys.readouterr().err
+    assert cli.main(["validate", "-f", ours, "--profile", profile]) == 0
+    assert cli.main(["generate", "-f", ours, "--profile", profile]) == 0
+    out = capsys.readouterr().out
+    assert "alert: NightlyHighErrorRate" in out
+    assert 'result!~"ok|skipped"' in out or 'result!~"ok|skipped"' in out
+
+
+@pytest.mark.parametrize("name", ["workflow", "nightly"])
+def test_a_profile_whose_name_is_taken_is_refused(file, capsys, name):
+    one, two = (
+        file(NIGHTLY.replace("name: nightly}", f"name: {name}}}"), f) for f in ("a.yaml", "b.yaml")
+    )
+
+    assert cli.main(["validate", "-f", file(workflow()), "--profile", one, "--profile", two]) == 1
+    assert f"metadata.name: {name} is taken; choose another name" in capsys.readouterr().err
+
+
+def test_lint_names_every_fault_with_its_path(file, capsys):
+    good, bad = file(NIGHTLY, "good.yaml"), file(NIGHTLY + OWN, "bad.yaml")
+    broken = file(NIGHTLY.replace("role: run.finished", "role: run.finnished"), "broken.yaml")
+
+    assert cli.main(["profile", "lint", good]) == 0
+    assert capsys.readouterr().out == f"{good}: nightly: valid\n"
+    assert cli.main(["profile", "lint", bad, broken, "nowhere.yaml", good]) == 1
+    out, err = capsys.readouterr()
+    assert out == f"{good}: nightly: valid\n"
+    lines = err.splitlines()
+    assert len(lines) == 5
+    assert (
+        f"{bad}: spec.alerts.A.expr: the profile nightly has no step.finished; add a family"
+        in lines[0]
+    )
+    assert f"{bad}: spec.alerts.B.expr: a parenthesis is not closed" in lines[1]
+    assert f"{bad}: spec.alerts.C.expr: the selector up does not match namespace" in lines[2]
+    assert f"{broken}: spec.families[0].role" in lines[3]
+    assert "nowhere.yaml cannot be read" in lines[4]
+
+
+def test_show_says_what_a_profile_can_and_cannot_express(file, capsys):
+    assert cli.main(["profile", "show", file(NIGHTLY)]) == 0
+    out = capsys.readouterr().out
+    have, _, lack = out.partition("alerts that it has no role for")
+    assert "run.finished  nightly_jobs_total" in have
+    assert "NightlyHighErrorRate" in have
+    assert "success  Runs that ended badly" in have
+    assert "latency" not in have
+    assert "run.duration" in lack
+
+
+@pytest.mark.parametrize("name", profiles.names())
+def test_every_built_in_profile_can_be_shown_and_has_no_fault(capsys, name):
+    file = resources.files("flowgauge.profiles") / "builtin" / f"{name}.yaml"
+
+    assert cli.main(["profile", "show", name]) == 0
+    assert cli.main(["profile", "lint", str(file)]) == 0
+    assert cli.main(["profile", "list"]) == 0
+    assert f"\n{name} " in "\n" + capsys.readouterr().out
+
+
+def test_a_profile_that_does_not_exist_is_told(capsys):
+    assert cli.main(["profile", "show", "nightly"]) == 1
+    assert "error: nightly cannot be read" in capsys.readouterr().err

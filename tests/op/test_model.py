@@ -61,6 +61,17 @@ TIMEOUT = "scrape.interval must not be below scrape.timeout; raise interval or l
 TLS = "scrape.tls needs scrape.scheme: https; set the scheme or remove tls"
 SELECTOR = "spec.selector is needed unless scrape.mode is Push or None; say which pods belong to the workflow"
 
+WINDOWS = "maintenance needs either cron with duration, or start with end; give one of the two"
+LASTS = "cron needs duration, and only cron has it; give for example duration: 2h"
+ENDS = "start needs end, which is later; correct the two"
+INSTANT = "must be a time in UTC, in quotes, such as '2026-12-01T22:00:00Z'"
+FIRST, SECOND = "2026-12-01T22:00:00Z", "2026-12-02T02:00:00Z"
+
+
+def maintenance(**window):
+    return {"maintenance": [{"name": "a", **window}]}
+
+
 # Constraint -> (good specs, bad specs); CEL carries each of these messages too.
 CONSTRAINTS = {
     DURATION: (
@@ -112,6 +123,40 @@ CONSTRAINTS = {
     PATH: (
         [{"scrape": {"path": "/a/b-c_d.e~%20"}}],
         [{"scrape": {"path": path}} for path in ("metrics", "/a b", "/a?b=c", "/{{", "/\n")],
+    ),
+    WINDOWS: (
+        [maintenance(cron="0 2 * * *", duration="2h"), maintenance(start=FIRST, end=SECOND)],
+        [
+            maintenance(),
+            maintenance(cron="0 2 * * *", duration="2h", start=FIRST, end=SECOND),
+        ],
+    ),
+    LASTS: (
+        [maintenance(cron="@daily", duration="24h")],
+        [maintenance(cron="0 2 * * *"), maintenance(start=FIRST, end=SECOND, duration="2h")],
+    ),
+    ENDS: (
+        [maintenance(start=FIRST, end=SECOND)],
+        [
+            maintenance(start=SECOND, end=FIRST),
+            maintenance(start=FIRST, end=FIRST),
+            maintenance(start=FIRST),
+        ],
+    ),
+    INSTANT: (
+        [maintenance(start=FIRST, end=SECOND)],
+        [
+            maintenance(start=text, end="9999-01-01T00:00:00Z")
+            for text in (
+                "2026-12-01",
+                "2026-12-01T22:00Z",
+                "2026-12-01T22:00:00",
+                "2026-12-01T22:00:00+00:00",
+                "2026-13-01T22:00:00Z",
+                "2026-12-01T24:00:00Z",
+                "",
+            )
+        ],
     ),
     CRON: (
         [

@@ -119,6 +119,7 @@ def test_groups_are_these():
     assert [(g["name"], g["interval"]) for g in groups(made(slos=[GOOD]))] == [
         ("flowgauge/shop/orders/info", "30s"),
         ("flowgauge/shop/orders/recordings", "30s"),
+        ("flowgauge/shop/orders/history", "2m30s"),
         ("flowgauge/shop/orders/alerts", "30s"),
         ("flowgauge/shop/orders/slo-good-short", "30s"),
         ("flowgauge/shop/orders/slo-good-long", "2m30s"),
@@ -136,7 +137,8 @@ def test_an_objective_is_fourteen_rules():
 def test_a_suspended_workflow_keeps_its_recordings_only():
     rendered = made(suspend=True, slos=[GOOD], alerts={"extra": [OWN]})
 
-    assert [group["name"].rsplit("/")[-1] for group in groups(rendered)] == ["info", "recordings"]
+    kept = [group["name"].rsplit("/")[-1] for group in groups(rendered)]
+    assert kept == ["info", "recordings", "history"]
     assert (alerts(rendered), rendered.slos, rendered.problems) == ({}, (), ())
 
 

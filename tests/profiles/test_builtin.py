@@ -12,43 +12,6 @@ NAMES = profiles.names()
 # Their names are those of programs that do not use the library.
 ENGINES = ("airflow", "argo-workflows", "celery", "prefect", "temporal")
 EMITTED = [name for name in NAMES if name not in ENGINES]
-BASE = [
-    "TargetDown",
-    "TargetsDown",
-    "MetricsAbsent",
-    "HighErrorRate",
-    "SlowRuns",
-    "RunStuck",
-    "LowThroughput",
-    "HighStepFailureRate",
-    "RetryStorm",
-    "PartialFailure",
-    "QueueItemOld",
-    "ChecksumMismatch",
-]
-OF_PIPELINES = {"SlowRuns": "PipelineDurationAnomaly"}
-ALERTS = {
-    "workflow": [f"Workflow{name}" for name in BASE],
-    "contd": [n for n in BASE if n != "QueueItemOld"]
-    + ["DataCorruption", "RestoreLatencySLO", "WorkflowSuccessRate"],
-    "tta-dev": [*BASE[:7]],
-    "ia-modules": [
-        OF_PIPELINES.get(n, n) for n in BASE if n not in ("QueueItemOld", "ChecksumMismatch")
-    ]
-    + ["HighCost", "NoExecutions", "APIRateLimitApproaching", "QueueDepthGrowing"]
-    + ["HighMemoryUsage", "HighCPUUsage"],
-    "orchestrix": [*BASE[:4], "HighStoreErrorRate", "SlowHandlers"],
-    "airflow": [n for n in BASE if n not in ("RunStuck", "QueueItemOld", "ChecksumMismatch")]
-    + ["SchedulerSilent", "DefinitionsBroken", "PoolStarving", "QueueDelayHigh"],
-    "argo-workflows": [*BASE[:5], "LowThroughput", "HighStepFailureRate", "RetryStorm"]
-    + ["PartialFailure", "ScheduleMissed", "QueueDelayHigh"],
-    "celery": [*BASE[:5], "LowThroughput", "RetryStorm"]
-    + ["QueueWithoutConsumer", "QueueDepthGrowing"],
-    "prefect": [*BASE[:4], "RunStuck", "RunsLate"],
-    "temporal": [*BASE[:5], "LowThroughput", "HighStepFailureRate", "PartialFailure"]
-    + ["ReplayDiverged", "WorkflowTasksFailing", "QueueWithoutConsumer", "SlotsExhausted"]
-    + ["QueueDelayHigh"],
-}
 # What each guide says of its alerts: name, and threshold in base units (None where it names no number).
 GUIDES = {
     "contd": {"DataCorruption": None, "RestoreLatencySLO": 1, "WorkflowSuccessRate": 0.99},
@@ -98,12 +61,8 @@ def test_a_built_in_profile_loads(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_built_in_profile_renders_with_every_alert(name):
-    made = rendered(name)
-
-    groups = next(c for c in made.children if c["kind"] == "PrometheusRule")["spec"]["groups"]
-    assert [r["alert"] for g in groups for r in g["rules"] if "alert" in r] == ALERTS[name]
-    assert made.problems == ()
+def test_a_built_in_profile_renders_without_a_problem(name):
+    assert rendered(name).problems == ()
 
 
 @pytest.mark.parametrize("name", [*NAMES, "base"])

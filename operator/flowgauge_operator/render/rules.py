@@ -11,20 +11,29 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
-from flowgauge.profiles import Alert, Profile
+from flowgauge.profiles import Alert, Profile, Recording
 from flowgauge_operator import cron, duration, measure, names, promql, slo
 from flowgauge_operator.measure import Scope
-from flowgauge_operator.model import ExtraAlert, Override, Slo, SpecError, Workflow
+from flowgauge_operator.model import (
+    ExtraAlert,
+    Override,
+    Schedule,
+    Selector,
+    Slo,
+    Spec,
+    SpecError,
+    Workflow,
+)
 from flowgauge_operator.render import maintenance
 from flowgauge_operator.render.options import Options, Problem, SloView
 
 _T = TypeVar("_T")
 
 INFO = "workflow:monitoring:info"
-BURN_FAST = "ErrorBudgetBurnFast"
-BURN_SLOW = "ErrorBudgetBurnSlow"
 # Objectives are of no profile: their alerts have one name whatever the profile is.
 BURN_PREFIX = "Workflow"
+BURN_FAST = f"{BURN_PREFIX}ErrorBudgetBurnFast"
+BURN_SLOW = f"{BURN_PREFIX}ErrorBudgetBurnSlow"
 
 
 @dataclass
@@ -187,6 +196,28 @@ def _profile_alerts(
             continue
         promql.check(expr, workflow.namespace)
         yield _alert(workflow, profile, alert, expr, override, options)
+
+
+def missing_role(profile: Profile, alert: Alert) -> str:
+    """The role for want of which the profile cannot express the alert for a workflow that has all else; empty for none."""
+    spec = Spec(selector=Selector(match_labels={"app": "x"}), schedule=Schedule(cron="@hourly"))
+    workflow = Workflow(namespace="x", name="x", spec=spec)
+    scope = _scope(workflow, profile)
+    made = frozenset(rule["record"] for _, rule in _recordings(workflow, profile, scope))
+    try:
+        measure.expand(alert.expr, replace(scope.with_values(threshold="1"), recorded=made))
+    except measure.MissingRoleError as error:
+        recording = next((r for r in profile.recordings if r.record == error.role), None)
+        return _wanting(recording, scope) if recording else error.role
+    return ""
+
+
+def _wanting(recording: Recording, scope: Scope) -> str:
+    try:
+        measure.expand(recording.expr, scope)
+    except measure.MissingRoleError as error:
+        return error.role
+    return recording.record
 
 
 def _check_known(listed: Any, known: dict[str, Alert], path: str, rules: Rules) -> None:
@@ -382,7 +413,7 @@ def _burn_alerts(
         (BURN_FAST, "critical", "page", ready.timing.page, "The error budget burns fast."),
         (BURN_SLOW, "warning", "ticket", ready.timing.ticket, "The error budget burns steadily."),
     )
-    for page, severity, tier, windows, summary in tiers:
+    for name, severity, tier, windows, summary in tiers:
         expr = slo.burn(ready, windows)
         if expr is None:
             continue
@@ -401,6 +432,6 @@ def _burn_alerts(
             "burn_tier": tier,
             **ready.labels,
         }
+        page = name.removeprefix(BURN_PREFIX)
         annotations = _annotations(workflow, summary, description, options, page)
-        expr = maintenance.outside(expr, workflow)
-        yield _rule(f"{BURN_PREFIX}{page}", expr, "0s", labels, annotations)
+        yield _rule(name, maintenance.outside(expr, workflow), "0s", labels, annotations)
