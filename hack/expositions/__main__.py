@@ -93,8 +93,11 @@ ENGINES: dict[str, tuple[str, Python | Go]] = {
 
 def page(origin: str, text: str) -> str:
     """A capture as it is kept: its origin, and the lines of the engine with every value 1."""
-    lines = "\n".join(filter(None, _VALUE.sub(r"\1 1", text).splitlines()))
-    return f"# Captured from {origin}\n# by hack/expositions; every value is written as 1.\n{lines}\n"
+    kept = (line for line in text.splitlines() if line.startswith("# ") or _VALUE.match(line))
+    lines = _VALUE.sub(r"\1 1", "\n".join(kept))
+    return (
+        f"# Captured from {origin}\n# by hack/expositions; every value is written as 1.\n{lines}\n"
+    )
 
 
 def main(names: list[str]) -> None:

@@ -19,7 +19,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 STATSD, METRICS = "127.0.0.1:18125", "127.0.0.1:19102"
-DAGS = '''
+DAGS = """
 from datetime import datetime, timedelta
 from airflow.sdk import dag, task
 
@@ -50,7 +50,7 @@ def again():
 good()
 bad()
 again()
-'''
+"""
 # What tells that everything has happened.
 SIGNS = (
     "airflow_dagrun_duration_count",

@@ -7,7 +7,7 @@ import threading
 import time
 import urllib.request
 
-from celery import Celery
+from celery import Celery, Task
 from celery.contrib.testing.worker import start_worker
 from src.exporter import Exporter
 
@@ -40,7 +40,7 @@ def bad() -> None:
 
 
 @app.task(bind=True, max_retries=1)
-def again(self) -> None:
+def again(self: Task) -> None:
     """Fail once, then end well."""
     if not self.request.retries:
         raise self.retry(countdown=0)

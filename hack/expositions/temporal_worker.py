@@ -66,7 +66,9 @@ class Run:
     """The history of one run, as a server keeps it."""
 
     def __init__(self, number: int, amount: int) -> None:
-        self.execution = common.WorkflowExecution(workflow_id=f"run-{number}", run_id=f"id-{number}")
+        self.execution = common.WorkflowExecution(
+            workflow_id=f"run-{number}", run_id=f"id-{number}"
+        )
         payload = common.Payload(metadata={"encoding": b"json/plain"}, data=str(amount).encode())
         self.input = common.Payloads(payloads=[payload])
         self.events: list[history.HistoryEvent] = []

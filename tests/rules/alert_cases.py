@@ -124,7 +124,7 @@ def up(**pods):
 
 def absent(what, reason, series):
     """The cases of MetricsAbsent over something that is there when nothing runs."""
-    role, labels, values = series
+    role, labels, _ = series
     return Cases(
         severity="warning",
         description=f"No series of {what} of {{owner}}; {reason}",
