@@ -79,7 +79,7 @@ TimeZone = Annotated[
 # UTC, and all of one length, so that later is greater.
 Instant = Annotated[
     str,
-    Field(max_length=20),
+    Field(max_length=40),
     like(
         r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z$",
         "must be a time in UTC, in quotes, such as '2026-12-01T22:00:00Z'",
