@@ -1,4 +1,4 @@
-"""Write what is generated: the CRD, the references of roles and alerts, and the goldens of the examples. `--check` only compares.
+"""Write what is generated: CRD, references of roles, alerts and runbooks, goldens of the examples. `--check` only compares.
 
 Run as `make generate`; the suite fails when a committed file differs.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 
 import references
+import runbooks
 from flowgauge_operator import cli, crd
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,6 +29,7 @@ def files() -> Iterator[tuple[Path, str]]:
     yield ROOT / "charts/flowgauge/crds/flowgauge.dev_monitoredworkflows.yaml", text
     yield ROOT / "docs/roles.md", references.roles()
     yield ROOT / "docs/alerts.md", references.alerts()
+    yield from runbooks.files(ROOT / "docs/runbooks")
     for example in sorted((ROOT / "examples").glob("*/workflow.yaml")):
         yield (
             example.with_name("manifests.yaml"),

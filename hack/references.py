@@ -52,7 +52,8 @@ def alerts() -> str:
     return _page(
         "Alerts",
         "Every alert that the built-in profiles have. Names are those without a prefix; the profile `workflow` puts",
-        "`Workflow` before them. [workflow.md](workflow.md#tuning-alerts) says how to change them.",
+        "`Workflow` before them. A name leads to what to do when the alert fires; [workflow.md](workflow.md#tuning-alerts)",
+        "says how to change it.",
         "",
         "Thresholds are in base units. Where profiles differ in threshold, duration or severity, they are named.",
         "",
@@ -63,8 +64,8 @@ def alerts() -> str:
         *_table(
             ("objective alert", "severity", "label `burn_tier`", "fires when"),
             [
-                (f"`{rules.BURN_FAST}`", "critical", "page", "an error budget burns fast"),
-                (f"`{rules.BURN_SLOW}`", "warning", "ticket", "an error budget burns steadily"),
+                (_runbook(rules.BURN_FAST), "critical", "page", "an error budget burns fast"),
+                (_runbook(rules.BURN_SLOW), "warning", "ticket", "an error budget burns steadily"),
             ],
             before="",
         ),
@@ -102,7 +103,14 @@ def _described(name: str, found: list[tuple[Profile, Alert]]) -> Iterator[tuple[
     most = max(forms.values(), key=len)
     for form, names in forms.items():
         where = "" if names is most and len(found) > 1 else f" ({', '.join(names)})"
-        yield (f"`{name}`{where}", *form)
+        yield (f"{_runbook(name)}{where}", *form)
+
+
+def _runbook(name: str) -> str:
+    page = (
+        name.removeprefix(rules.BURN_PREFIX) if name in (rules.BURN_FAST, rules.BURN_SLOW) else name
+    )
+    return f"[`{name}`](runbooks/{page}.md)"
 
 
 def _expressed(profile: Profile, name: str) -> str:

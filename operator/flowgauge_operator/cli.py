@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,7 +13,7 @@ import yaml
 
 from flowgauge import profiles
 from flowgauge.profiles import Profile, ProfileError
-from flowgauge_operator import model, names, promql, vocabulary
+from flowgauge_operator import model, names, promql, values, vocabulary
 from flowgauge_operator.model import SpecError
 from flowgauge_operator.render import Capabilities, Options, Rendered, render, scrape
 from flowgauge_operator.render.manifest import Manifest, hashed
@@ -73,12 +73,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     generate.add_argument(
         "--runbook-base-url",
+        type=_reader(values.runbook_url),
         default="",
         metavar="URL",
-        help="page of the runbooks that alerts link to",
+        help="folder of the runbooks that alerts link to, or a URL with {alert} in the place of a page's name",
     )
     generate.add_argument(
-        "--grafana-url", default="", metavar="URL", help="Grafana that alerts link to"
+        "--grafana-url",
+        type=_reader(values.url),
+        default="",
+        metavar="URL",
+        help="Grafana that alerts link to",
     )
     generate.add_argument(
         "--without-prometheus-operator",
@@ -88,6 +93,18 @@ def _parser() -> argparse.ArgumentParser:
     _command(commands, "validate", "say what the operator would refuse", _validate)
     _profile_commands(commands)
     return parser
+
+
+def _reader(read: Callable[[str], str]) -> Callable[[str], str]:
+    """A reader of flags whose remedy argparse shows."""
+
+    def value(text: str) -> str:
+        try:
+            return read(text.strip())
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
+
+    return value
 
 
 def _profile_commands(commands: Any) -> None:
@@ -147,9 +164,7 @@ def _version() -> str:
 
 
 def _generate(arguments: argparse.Namespace) -> int:
-    options = Options(
-        runbook_url=arguments.runbook_base_url, grafana_url=arguments.grafana_url.rstrip("/")
-    )
+    options = Options(runbook_url=arguments.runbook_base_url, grafana_url=arguments.grafana_url)
     capabilities = (
         Capabilities(frozenset()) if arguments.without_prometheus_operator else Capabilities()
     )

@@ -161,9 +161,10 @@ FLAGS = (
     ),
     Flag(
         "runbook-base-url",
-        values.url,
+        values.runbook_url,
         "",
-        "page of the runbooks that alerts link to; empty: alerts have no runbook_url",
+        "folder of the runbooks that alerts link to, or a URL with {alert} in the place of a page's name; empty: alerts"
+        " have no runbook_url",
         "URL",
     ),
     Flag(

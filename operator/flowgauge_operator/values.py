@@ -48,14 +48,23 @@ def count(text: str) -> int:
     return int(text)
 
 
-def url(text: str) -> str:
+def url(text: str, example: str = "http://prometheus.monitoring:9090") -> str:
     """Read an HTTP URL, without the slash at its end; empty stays empty."""
     if not text:
         return ""
     parts = urlsplit(text)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("write a whole URL, such as http://prometheus.monitoring:9090")
+        raise ValueError(f"write a whole URL, such as {example}")
     return text.rstrip("/")
+
+
+def runbook_url(text: str) -> str:
+    """Read where the runbooks are: a folder, or a URL with `{alert}` in the place of a page's name."""
+    base = url(text, "https://example.com/runbooks")
+    # Prometheus would take two braces for a template.
+    if re.search(r"[{}]", text.replace("{alert}", "")):
+        raise ValueError("write {alert} in the place of a page's name, and no other braces")
+    return text if "{alert}" in text else base
 
 
 def name(text: str) -> str:

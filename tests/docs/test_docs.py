@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 OPERATOR = ROOT / "operator/flowgauge_operator"
 PAGES = sorted(
     path
-    for pattern in ("*.md", "docs/*.md", "charts/*/README.md", "examples/**/*.md", "hack/*.md")
+    for pattern in ("*.md", "docs/**/*.md", "charts/*/README.md", "examples/**/*.md", "hack/*.md")
     for path in ROOT.glob(pattern)
 )
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]

@@ -92,8 +92,26 @@ def test_alerts_link_where_the_options_say(file, capsys):
     cli.main(["generate", "-f", file(workflow()), *urls])
 
     out = capsys.readouterr().out
-    assert "runbook_url: https://r.example/x#workflowtargetdown" in out
+    assert "runbook_url: https://r.example/x/TargetDown" in out
     assert "dashboard_url: https://g.example/d/fg-25854a7eceb1fa1f2e726553" in out
+
+
+@pytest.mark.parametrize(
+    ("flag", "remedy"),
+    [
+        ("--runbook-base-url=runbooks", "write a whole URL, such as https://example.com/runbooks"),
+        ("--runbook-base-url=https://r.example/{page}", "write {alert} in the place of a page's"),
+        ("--grafana-url=grafana:3000", "write a whole URL"),
+    ],
+)
+def test_a_link_that_leads_nowhere_is_refused_with_flag_and_remedy(file, capsys, flag, remedy):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["generate", "-f", file(workflow()), flag])
+
+    assert caught.value.code == 2
+    error = capsys.readouterr().err
+    assert flag.partition("=")[0] in error
+    assert remedy in error
 
 
 BAD = {

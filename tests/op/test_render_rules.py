@@ -226,8 +226,23 @@ def test_an_alert_links_to_runbook_and_dashboard():
 
     rule = alerts(made(options=options, slos=[GOOD]))["WorkflowErrorBudgetBurnFast"]
 
-    assert rule["annotations"]["runbook_url"] == "https://x.example/r#workflowerrorbudgetburnfast"
+    assert rule["annotations"]["runbook_url"] == "https://x.example/r/ErrorBudgetBurnFast"
     assert rule["annotations"]["dashboard_url"] == "https://g.example/d/fg-25854a7eceb1fa1f2e726553"
+
+
+@pytest.mark.parametrize(
+    ("base", "url"),
+    [
+        ("https://x.example/r", "https://x.example/r/TargetDown"),
+        ("https://x.example/r/", "https://x.example/r/TargetDown"),
+        ("https://x.example/r/{alert}.md", "https://x.example/r/TargetDown.md"),
+        ("https://x.example/{alert}/#{alert}", "https://x.example/TargetDown/#TargetDown"),
+    ],
+)
+def test_the_name_of_a_runbook_goes_behind_the_base_or_where_the_base_says(base, url):
+    rule = alerts(made(options=Options(runbook_url=base)))["WorkflowTargetDown"]
+
+    assert rule["annotations"]["runbook_url"] == url
 
 
 def test_an_alert_does_not_link_to_a_dashboard_that_is_not_made():

@@ -17,6 +17,12 @@ class Options:
     monitor_labels: Mapping[str, str] = field(default_factory=dict)
     rule_labels: Mapping[str, str] = field(default_factory=dict)
 
+    def runbook(self, page: str) -> str:
+        """The URL of a page of the runbooks; empty where nobody has said where they are."""
+        if "{alert}" in self.runbook_url:
+            return self.runbook_url.replace("{alert}", page)
+        return self.runbook_url and f"{self.runbook_url.rstrip('/')}/{page}"
+
     @property
     def keys(self) -> frozenset[str]:
         """Label and annotation keys that count as ours because the settings name them."""

@@ -30,8 +30,10 @@ from flowgauge_operator.render.options import Options, Problem, SloView
 _T = TypeVar("_T")
 
 INFO = "workflow:monitoring:info"
-BURN_FAST = "WorkflowErrorBudgetBurnFast"
-BURN_SLOW = "WorkflowErrorBudgetBurnSlow"
+# Objectives are of no profile: their alerts have one name whatever the profile is.
+BURN_PREFIX = "Workflow"
+BURN_FAST = f"{BURN_PREFIX}ErrorBudgetBurnFast"
+BURN_SLOW = f"{BURN_PREFIX}ErrorBudgetBurnSlow"
 
 
 @dataclass
@@ -247,7 +249,7 @@ def _alert(
             "severity": override.severity or alert.severity,
             **identity(workflow),
         },
-        _annotations(workflow, name, alert.summary, alert.description, options),
+        _annotations(workflow, alert.summary, alert.description, options, alert.name),
     )
 
 
@@ -260,11 +262,12 @@ def _rule(
 
 
 def _annotations(
-    workflow: Workflow, alert: str, summary: str, description: str, options: Options
+    workflow: Workflow, summary: str, description: str, options: Options, page: str = ""
 ) -> dict[str, str]:
+    """The annotations of an alert; `page` is its runbook, which a user's own alert does not have."""
     annotations = {"summary": summary, "description": description}
-    if options.runbook_url:
-        annotations["runbook_url"] = f"{options.runbook_url}#{alert.lower()}"
+    if page and options.runbook_url:
+        annotations["runbook_url"] = options.runbook(page)
     if options.grafana_url and workflow.spec.dashboard.mode != "None":
         uid = names.dashboard_uid(workflow.namespace, workflow.name)
         annotations["dashboard_url"] = f"{options.grafana_url}/d/{uid}"
@@ -301,7 +304,7 @@ def _extra(workflow: Workflow, extra: ExtraAlert, scope: Scope, options: Options
         maintenance.outside(expr, workflow),
         extra.for_,
         labels,
-        _annotations(workflow, extra.name, summary, description, options),
+        _annotations(workflow, summary, description, options),
     )
 
 
@@ -429,10 +432,6 @@ def _burn_alerts(
             "burn_tier": tier,
             **ready.labels,
         }
-        yield _rule(
-            name,
-            maintenance.outside(expr, workflow),
-            "0s",
-            labels,
-            _annotations(workflow, name, summary, description, options),
-        )
+        page = name.removeprefix(BURN_PREFIX)
+        annotations = _annotations(workflow, summary, description, options, page)
+        yield _rule(name, maintenance.outside(expr, workflow), "0s", labels, annotations)
