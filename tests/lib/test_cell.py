@@ -211,7 +211,8 @@ def test_moving_counts_to_some_of_the_same_bounds_is_exact(all_bounds, durations
     assert fold([fine], some).counts == coarse.counts
 
 
-@pytest.mark.parametrize("profile", names())
+# Profiles of engines, which have no word for the library, have buckets of others.
+@pytest.mark.parametrize("profile", [n for n in names() if builtin(n).by_role("library.info")])
 def test_durations_measured_before_setup_fall_into_the_right_buckets_of_every_builtin_profile(
     profile,
 ):

@@ -55,7 +55,7 @@ def test_a_profile_may_be_a_file_a_name_or_a_record(tmp_path):
 
 
 def test_an_unknown_profile_is_refused_with_those_that_exist():
-    with pytest.raises(flowgauge.ProfileError, match="built in are contd"):
+    with pytest.raises(flowgauge.ProfileError, match="built in are airflow"):
         flowgauge.setup_observability(profile="cont", port=0)
 
 

@@ -185,7 +185,7 @@ def test_one_broken_workflow_among_ten_delays_none_of_the_others(operator, names
         operator.wait_condition("Ready", "True", namespace, f"w{i}")
     accepted = operator.wait_condition("Accepted", "False", namespace, "w0")
     assert accepted["reason"] == "UnknownProfile"
-    assert "built in are contd, ia-modules, orchestrix, tta-dev, workflow" in accepted["message"]
+    assert "orchestrix, prefect, temporal, tta-dev, workflow" in accepted["message"]
 
 
 def test_one_bad_objective_leaves_the_others_in_place(operator, namespace):

@@ -168,12 +168,14 @@ def test_firing_alerts_are_marked():
     )
 
 
-@each_board
-def test_every_objective_has_its_panels(made):
-    titles = [panel["title"] for panel in made["panels"]]
+@pytest.mark.parametrize("profile", BOARDS)
+def test_every_objective_has_its_panels(profile):
+    titles = [panel["title"] for panel in BOARDS[profile]["panels"]]
 
+    # Prefect's exporter has no durations.
+    slos = SLOS[:1] if profile == "prefect" else SLOS
     assert [t for t in titles if "·" in t] == [
-        f"{what} · {slo['name']}" for slo in SLOS for what in OBJECTIVE_PANELS
+        f"{what} · {slo['name']}" for slo in slos for what in OBJECTIVE_PANELS
     ]
 
 
@@ -183,7 +185,8 @@ def test_rows_come_in_the_order_of_triage(profile):
 
     work = "Messages" if profile == "orchestrix" else "Runs"
     assert rows[:3] == ["Overview", "Objectives", work]
-    assert rows.index("Process") > 2
+    # Not every engine tells of its process.
+    assert "Process" not in rows[:3]
 
 
 def test_a_vocabulary_without_runs_has_its_own_panels_before_those_of_the_process():

@@ -80,7 +80,7 @@ def took(seconds, number="0+2.5x1000"):
     return (("run.duration_sum", {}, seconds), ("run.duration_count", {}, number))
 
 
-def slots(used, total):
+def busy(used, total):
     """Slots of a worker."""
     return (
         ("worker.slots_used", {"worker": "a"}, used),
@@ -120,6 +120,66 @@ def durations(role, labels=None, **buckets):
 def up(**pods):
     """Targets by pod."""
     return tuple(("target.up", {"pod": pod}, values) for pod, values in pods.items())
+
+
+def absent(what, reason, series):
+    """The cases of MetricsAbsent over something that is there when nothing runs."""
+    role, labels, _ = series
+    return Cases(
+        severity="warning",
+        description=f"No series of {what} of {{owner}}; {reason}",
+        at="15m",
+        bad=(),
+        good=(series,),
+        resolves=((role, labels, "_x20 0x40"),),
+        resolved="22m",
+        silent={"a pod is replaced within minutes": ((role, labels, "0x10 _x8 0x40"),)},
+        fires_without_data=True,
+    )
+
+
+def mean(total, count):
+    """Sum and count of the durations of runs."""
+    return (("run.duration_sum", {}, total), ("run.duration_count", {}, count))
+
+
+def pods(good, bad):
+    """Pods that ended, without a name of the step."""
+    return (
+        ("step.finished", {"outcome": "good"}, good),
+        ("step.finished", {"outcome": "bad"}, bad),
+    )
+
+
+def recent(**states):
+    """Runs of the recent past by state."""
+    return tuple(("run.recent", {"outcome": state}, values) for state, values in states.items())
+
+
+def missed(values):
+    """Planned starts that did not happen."""
+    return (("schedule.missed", {"workflow": "nightly"}, values),)
+
+
+def consumers(values, name="in"):
+    """Workers or polls of a queue."""
+    return (("queue.consumers", {"queue": name}, values),)
+
+
+def diverged(values):
+    """Replays that did not repeat their history."""
+    return (("replay.diverged", {"workflow": "Transfer"}, values),)
+
+
+def tasks(values):
+    """Workflow tasks that failed for another reason."""
+    labels = {"handler": "Transfer", "error": "WorkflowError"}
+    return (("handler.failed", labels, values),)
+
+
+def slots(values):
+    """Free slots of a worker."""
+    return (("worker.slots_free", {"queue": "in", "kind": "ActivityWorker"}, values),)
 
 
 CASES = {
@@ -459,13 +519,13 @@ CASES = {
         severity="warning",
         description="100% of the slots of the workers of {owner} have been busy for 15 minutes; what comes waits.",
         at="20m",
-        bad=slots(used="4x60", total="4x60"),
-        good=slots(used="3x60", total="4x60"),
-        resolves=slots(used="4x25 3x60", total="4x60"),
+        bad=busy(used="4x60", total="4x60"),
+        good=busy(used="3x60", total="4x60"),
+        resolves=busy(used="4x25 3x60", total="4x60"),
         resolved="27m",
         silent={
-            "no slots": slots(used="0x60", total="0x60"),
-            "a peak": slots(used="3x10 4x6 3x60", total="4x60"),
+            "no slots": busy(used="0x60", total="0x60"),
+            "a peak": busy(used="3x10 4x6 3x60", total="4x60"),
         },
     ),
     "CardinalityLimitHit": Cases(
@@ -707,6 +767,296 @@ CASES = {
             "idle": durations("handler.duration", {"handler": "handle"}, le1="0x60", le5="9x60"),
         },
         labels={"handler": "handle"},
+    ),
+    # -- engines: what is there when nothing runs, and what their metrics need otherwise ------------------------------
+    "airflow/MetricsAbsent": absent(
+        "heartbeats of the scheduler",
+        "statsd_exporter hears nothing from it, or is not scraped.",
+        ("worker.beat", {}, "0+1x60"),
+    ),
+    "argo-workflows/MetricsAbsent": absent(
+        "workers of the controller",
+        "a controller that leads has them from its start, so nothing is being measured.",
+        ("worker.slots_used", {"queue": "workflow_queue"}, "0x60"),
+    ),
+    "celery/MetricsAbsent": absent(
+        "workers",
+        "the exporter hears no worker, or is not scraped.",
+        ("worker.up", {"worker": "a"}, "1x60"),
+    ),
+    "prefect/MetricsAbsent": absent(
+        "flow runs",
+        "the exporter cannot ask Prefect's API, or is not scraped.",
+        ("run.recent", {}, "0x60"),
+    ),
+    "temporal/MetricsAbsent": absent(
+        "task slots",
+        "a worker has them from its start, so nothing is being measured.",
+        ("worker.slots_free", {"queue": "in", "kind": "ActivityWorker"}, "100x60"),
+    ),
+    "airflow/SlowRuns": Cases(
+        severity="warning",
+        description="The 95th percentile of the duration of DAG runs of {owner} is 1h 57m 0s.",
+        at="20m",
+        bad=durations("run.duration", le3600="0x60", le7200="0+1x60"),
+        good=durations("run.duration", le3600="0+1x60", le7200="0+1x60"),
+        resolves=durations("run.duration", le3600="0x20 1+1x60", le7200="0+1x80"),
+        resolved="40m",
+        silent={
+            "counter reset": durations(
+                "run.duration", le3600="90+1x20 0+1x40", le7200="90+1x20 0+1x40"
+            )
+        },
+    ),
+    "argo-workflows/SlowRuns": Cases(
+        severity="warning",
+        description=(
+            "The 95th percentile of the duration of workflows from a template of {owner} is 1h 21m 15s."
+        ),
+        at="20m",
+        bad=durations("run.duration", le2500="0x60", le5000="0+1x60"),
+        good=durations("run.duration", le2500="0+1x60", le5000="0+1x60"),
+        resolves=durations("run.duration", le2500="0x20 1+1x60", le5000="0+1x80"),
+        resolved="40m",
+        silent={
+            "counter reset": durations(
+                "run.duration", le2500="90+1x20 0+1x40", le5000="90+1x20 0+1x40"
+            )
+        },
+    ),
+    "celery/SlowRuns": Cases(
+        severity="warning",
+        description="Tasks of {owner} take 10m 0s in the mean.",
+        at="20m",
+        bad=mean("0+600x60", "0+1x60"),
+        good=mean("0+10x60", "0+1x60"),
+        resolves=mean("0+600x20 12000+10x60", "0+1x80"),
+        resolved="40m",
+        silent={
+            "counter reset": mean("9000+10x20 0+10x40", "90+1x20 0+1x40"),
+            "idle": mean("9000x60", "9x60"),
+        },
+    ),
+    "argo-workflows/HighStepFailureRate": Cases(
+        severity="warning",
+        description="20% of the pods of workflows of {owner} failed in the last ten minutes.",
+        at="20m",
+        bad=pods("0+4x60", "0+1x60"),
+        good=pods("0+19x60", "0+1x60"),
+        resolves=pods("0+4x60", "0+1x20 20x60"),
+        resolved="40m",
+        silent={
+            "counter reset": pods("900+4x10 0+4x50", "100x10 0x50"),
+            "two failures of few pods": pods("0x60", "0x10 2x60"),
+        },
+    ),
+    "celery/RetryStorm": Cases(
+        severity="warning",
+        description=(
+            "Tasks of {owner} were retried 150 times in the last 15 minutes, over five times the rate of the last day."
+        ),
+        at="1470m",
+        bad=(("run.retried", {}, "0x288 50+50x40"),),
+        good=(("run.retried", {}, "0+5x400"),),
+        resolves=(("run.retried", {}, "0x288 50+50x6 350x60"),),
+        resolved="25h",
+        silent={
+            "counter reset": (("run.retried", {}, "900+5x288 0+5x40"),),
+            "few, though none before": (("run.retried", {}, "0x288 5+5x40"),),
+            "always many": (("run.retried", {}, "0+50x400"),),
+        },
+        step="5m",
+    ),
+    "prefect/HighErrorRate": Cases(
+        severity="warning",
+        description="20% of the flow runs of {owner} that began within the last hour ended badly.",
+        at="20m",
+        bad=recent(Completed="8x60", Failed="2x60", Running="5x60"),
+        good=recent(Completed="99x60", Failed="2x60"),
+        resolves=recent(Completed="8x60", Failed="2x20 0x40"),
+        resolved="22m",
+        silent={
+            "one failure of few runs": recent(Completed="3x60", Failed="1x60"),
+            "runs that do not count": recent(Completed="8x60", Cancelled="5x60", Running="9x60"),
+        },
+    ),
+    "SchedulerSilent": Cases(
+        severity="critical",
+        description="No scheduler of {owner} has sent a heartbeat for five minutes; nothing new is started.",
+        at="32m",
+        bad=(("worker.beat", {}, "0+12x20 240x40"),),
+        good=(("worker.beat", {}, "0+12x60"),),
+        resolves=(("worker.beat", {}, "0+12x20 240x20 252+12x40"),),
+        resolved="45m",
+        silent={
+            "counter reset": (("worker.beat", {}, "900+12x28 0+12x30"),),
+            "a restart of the scheduler": (("worker.beat", {}, "0+12x25 300x3 312+12x40"),),
+        },
+    ),
+    "DefinitionsBroken": Cases(
+        severity="warning",
+        description=(
+            "2 DAG files of {owner} cannot be imported; their DAGs keep their last good version, or do not run at all."
+        ),
+        at="20m",
+        bad=(("schedule.broken", {}, "2x60"),),
+        good=(("schedule.broken", {}, "0x60"),),
+        resolves=(("schedule.broken", {}, "2x25 0x40"),),
+        resolved="27m",
+        silent={"a file that is being written": (("schedule.broken", {}, "0x10 1x8 0x40"),)},
+    ),
+    "PoolStarving": Cases(
+        severity="warning",
+        description=(
+            "7 tasks of {owner} wait for a slot of the pool in, and have for a quarter of an hour."
+        ),
+        at="20m",
+        bad=queue("7x60"),
+        good=queue("0x60"),
+        resolves=queue("7x25 0x40"),
+        resolved="27m",
+        silent={"free now and then": queue("7x9 0 " * 6)},
+        labels={"queue": "in"},
+    ),
+    "StartsMissed": Cases(
+        severity="warning",
+        description="2 starts of CronWorkflows of {owner} did not happen in the last hour.",
+        at="15m",
+        bad=missed("0x10 2x60"),
+        good=missed("0x60"),
+        resolves=missed("0x10 2x90"),
+        resolved="75m",
+        silent={"counter reset": missed("5x10 0x50")},
+    ),
+    "celery/QueueWithoutConsumer": Cases(
+        severity="critical",
+        description="No worker takes from the queue in of {owner}.",
+        at="10m",
+        bad=(*consumers("0x60"), *consumers("1x60", "other")),
+        good=consumers("1x60"),
+        resolves=consumers("0x20 1x40"),
+        resolved="22m",
+        silent={"a worker is restarted": consumers("1x4 0x3 1x40")},
+        labels={"queue": "in"},
+    ),
+    "temporal/QueueWithoutConsumer": Cases(
+        severity="critical",
+        description="No worker polls the task queue in of {owner}.",
+        at="10m",
+        bad=(*consumers("0x60"), *consumers("5x60", "other")),
+        good=consumers("5x60"),
+        resolves=consumers("0x20 5x40"),
+        resolved="22m",
+        silent={"a worker is restarted": consumers("5x4 0x3 5x40")},
+        labels={"queue": "in"},
+    ),
+    "temporal/ReplayDiverged": Cases(
+        severity="critical",
+        description=(
+            "2 workflow tasks of Transfer of {owner} did not repeat their history in the last 15 minutes."
+        ),
+        at="20m",
+        bad=diverged("0x10 2x60"),
+        good=diverged("0x60"),
+        resolves=diverged("0x10 2x60"),
+        resolved="40m",
+        silent={"counter reset": diverged("5x10 0x50")},
+        labels={"workflow": "Transfer"},
+    ),
+    "WorkflowTasksFailing": Cases(
+        severity="warning",
+        description=(
+            "15 workflow tasks of Transfer of {owner} failed in the last 15 minutes with WorkflowError."
+        ),
+        at="40m",
+        bad=tasks("0+1x60"),
+        good=tasks("0x60"),
+        resolves=tasks("0+1x40 40x60"),
+        resolved="70m",
+        silent={
+            "counter reset": tasks("50x20 0x40"),
+            "two, which were tried again and went well": tasks("0x20 2x40"),
+            "a history that does not fit, which is ReplayDiverged": diverged("0+1x60"),
+        },
+        labels={"handler": "Transfer", "error": "WorkflowError"},
+    ),
+    "SlotsExhausted": Cases(
+        severity="warning",
+        description=(
+            "All slots of ActivityWorker for the task queue in of {owner} have been busy for a quarter of an hour."
+        ),
+        at="30m",
+        bad=slots("0x60"),
+        good=slots("5x60"),
+        resolves=slots("0x30 5x40"),
+        resolved="35m",
+        silent={"one free now and then": slots("0x3 1 " * 15)},
+        labels={"queue": "in", "kind": "ActivityWorker"},
+    ),
+    "RunsLate": Cases(
+        severity="warning",
+        description="3 flow runs of the work queue in of {owner} are due and have not begun.",
+        at="15m",
+        bad=queue("3x60"),
+        good=queue("0x60"),
+        resolves=queue("3x20 0x40"),
+        resolved="22m",
+        silent={"a worker takes its time": queue("0x8 3x5 0x40")},
+        labels={"queue": "in"},
+    ),
+    "airflow/QueueDelayHigh": Cases(
+        severity="warning",
+        description=(
+            "The 95th percentile of the time by which runs of daily of {owner} start too late is 9m 45s."
+        ),
+        at="20m",
+        bad=durations("queue.delay", {"workflow": "daily"}, le300="0x60", le600="0+1x60"),
+        good=durations("queue.delay", {"workflow": "daily"}, le300="0+1x60", le600="0+1x60"),
+        resolves=durations(
+            "queue.delay", {"workflow": "daily"}, le300="0x20 1+1x60", le600="0+1x80"
+        ),
+        resolved="40m",
+        silent={
+            "counter reset": durations(
+                "queue.delay",
+                {"workflow": "daily"},
+                le300="90+1x20 0+1x40",
+                le600="90+1x20 0+1x40",
+            )
+        },
+        labels={"workflow": "daily"},
+    ),
+    "argo-workflows/QueueDelayHigh": Cases(
+        severity="warning",
+        description="The 95th percentile of the time that changes wait in in of {owner} is 2m 54s.",
+        at="20m",
+        bad=durations("queue.delay", {"queue": "in"}, le60="0x60", le180="0+1x60"),
+        good=durations("queue.delay", {"queue": "in"}, le60="0+1x60", le180="0+1x60"),
+        resolves=durations("queue.delay", {"queue": "in"}, le60="0x20 1+1x60", le180="0+1x80"),
+        resolved="40m",
+        silent={
+            "counter reset": durations(
+                "queue.delay", {"queue": "in"}, le60="90+1x20 0+1x40", le180="90+1x20 0+1x40"
+            )
+        },
+        labels={"queue": "in"},
+    ),
+    "temporal/QueueDelayHigh": Cases(
+        severity="warning",
+        description=(
+            "The 95th percentile of the time that workflow tasks of {owner} wait in in is 9.75s."
+        ),
+        at="20m",
+        bad=durations("queue.delay", {"queue": "in"}, le5="0x60", le10="0+1x60"),
+        good=durations("queue.delay", {"queue": "in"}, le5="0+1x60", le10="0+1x60"),
+        resolves=durations("queue.delay", {"queue": "in"}, le5="0x20 1+1x60", le10="0+1x80"),
+        resolved="40m",
+        silent={
+            "counter reset": durations(
+                "queue.delay", {"queue": "in"}, le5="90+1x20 0+1x40", le10="90+1x20 0+1x40"
+            )
+        },
+        labels={"queue": "in"},
     ),
 }
 

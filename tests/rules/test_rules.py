@@ -1,5 +1,6 @@
 """promtool over everything that the built-in profiles render: linted, and each alert in the situations it is for."""
 
+import re
 import subprocess
 from decimal import Decimal
 from pathlib import Path
@@ -32,6 +33,16 @@ ONLY_DEFAULT = {
     "deep": {"objective": 99, "window": "90d", "gauge": {"role": "queue.depth", "max": 100}},
     "shallow": {"objective": 99, "gauge": {"role": "queue.depth", "min": 0.5}},
 }
+
+
+def objectives(profile):
+    """Those of SLOS that a profile has the roles for."""
+    missing = {
+        name
+        for name, role in (("fast", "run.duration"), ("custom", "process.cpu"))
+        if not profiles.builtin(profile).by_role(role) and profile != "orchestrix"
+    }
+    return {name: slo for name, slo in SLOS.items() if name not in missing}
 
 
 def groups(profile, namespace="shop", slos=None, **spec):
@@ -79,7 +90,7 @@ def write(path, content):
 def test_every_rendered_rule_passes_the_linter(promtool, tmp_path):
     files = []
     for profile in PROFILES:
-        slos = SLOS | (ONLY_DEFAULT if profile == "workflow" else {})
+        slos = objectives(profile) | (ONLY_DEFAULT if profile == "workflow" else {})
         content = groups(profile, slos=slos) + groups(profile, "other")
         files.append(write(tmp_path / f"{profile}.yaml", {"groups": content}))
 
@@ -108,12 +119,30 @@ def test_every_profile_has_an_example():
 
 def series(profile, namespace, entries):
     """Series over roles in the vocabulary of a profile."""
+    known = profiles.builtin(profile)
     return [
-        {"series": _series(profiles.builtin(profile), namespace, role, labels), "values": values}
+        {
+            "series": _series(known, namespace, role, labels),
+            "values": _in_unit(known, role, labels, values),
+        }
         for role, labels, values in entries
         # Where a vocabulary has no counter of starts, that of ends stands in.
         if role != "run.started" or profiles.builtin(profile).by_role(role)
     ]
+
+
+def _in_unit(profile, role, labels, values):
+    """Sums of seconds in the unit of the family; counts have none."""
+    name, suffix = _parted(role)
+    if suffix != "_sum":
+        return values
+    factor = _family(profile, name, labels).factor
+
+    def scaled(match):
+        return f"{(Decimal(match[0]) / factor).normalize():f}"
+
+    # What stands behind an `x` is a number of samples.
+    return re.sub(r"(?<![x\d.])\d+(\.\d+)?", scaled, values)
 
 
 def _series(profile, namespace, role, labels):
@@ -121,11 +150,23 @@ def _series(profile, namespace, role, labels):
     if role == "target.up":
         return _selector("up", owner | labels)
     role, suffix = _parted(role)
-    family = profile.by_role(role)[0]
+    family = _family(profile, role, labels)
     named = {
-        family.labels.get(key, key): _value(family, key, value) for key, value in labels.items()
+        family.labels.get(key, key): _value(family, key, value)
+        for key, value in labels.items()
+        if key != "outcome" or family.outcomes
     }
-    return _selector(f"{family.name}{suffix}", owner | named)
+    return _selector(f"{family.name}{suffix}", owner | named | dict(family.where))
+
+
+def _family(profile, role, labels):
+    """The family that plays a role; where outcomes are counted separately, that of the outcome."""
+    outcome = labels.get("outcome")
+    families = [f for f in profile.by_role(role) if f.outcomes or not outcome]
+    if not families:
+        pair = {"good": "succeeded", "bad": "failed"}
+        families = profile.by_role(role.replace("finished", pair[outcome]))
+    return families[0]
 
 
 def _parted(role):
@@ -148,9 +189,14 @@ def _selector(name, labels):
 
 def labels_of(profile, cases):
     """The labels of an alert beyond the owner's, as the vocabulary calls them."""
-    roles = [_parted(role)[0] for role, *_ in cases.bad]
-    families = [f for role in roles for f in profiles.builtin(profile).by_role(role)]
-    return {families[0].labels.get(key, key): value for key, value in cases.labels.items()}
+    families = [
+        _family(profiles.builtin(profile), _parted(role)[0], labels)
+        for role, labels, _ in (cases.bad if cases.labels else ())
+    ]
+    return {
+        next((f.labels[key] for f in families if key in f.labels), key): value
+        for key, value in cases.labels.items()
+    }
 
 
 def expected(cases, labels, summary, *namespaces):
@@ -349,6 +395,61 @@ def test_objectives_over_handlers_count_failed_and_slow_calls(promtool, tmp_path
         }
     ]
     content = {"rule_files": [rules], "fuzzy_compare": True, "tests": tests}
+    done = run(promtool, "test", "rules", write(tmp_path / "test.yaml", content), cwd=tmp_path)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("profile", ["airflow", "argo-workflows", "celery", "temporal"])
+def test_freshness_by_a_counter_is_bad_from_the_age_after_the_last_good_run(
+    promtool, tmp_path, profile
+):
+    slos = {"fresh": {"objective": 99, "freshness": {"maxAge": "2h"}}}
+    content = [g for g in groups(profile, slos=slos) if g["name"].endswith("-short")]
+    given = [("run.finished", {"outcome": "good"}, "1+1x30 31x330")]
+    given += [("run.finished", {"outcome": "bad"}, "0+1x360")]
+
+    def bad(at, value):
+        expected = [sample("slo:events_bad:rate5m", value, slo="fresh")]
+        return {"expr": "slo:events_bad:rate5m", "eval_time": at, "exp_samples": expected}
+
+    rules = write(tmp_path / "rules.yaml", {"groups": content})
+    checks = [bad("10m", 0), bad("2h20m", 0), bad("2h40m", 1), bad("6h", 1)]
+    tests = [
+        {
+            "name": "data",
+            "interval": "1m",
+            "input_series": series(profile, "shop", given),
+            "promql_expr_test": checks,
+        },
+        {"name": "no data", "interval": "1m", "promql_expr_test": [bad("20m", 1)]},
+    ]
+    content = {"rule_files": [rules], "tests": tests}
+    done = run(promtool, "test", "rules", write(tmp_path / "test.yaml", content), cwd=tmp_path)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_an_objective_over_the_runs_of_the_last_hour_is_their_share(promtool, tmp_path):
+    content = [
+        g
+        for g in groups("prefect", slos={"success": SLOS["success"]})
+        if g["name"].endswith("-short")
+    ]
+    states = {"Completed": "8x60", "Crashed": "_x30 2x30", "Running": "5x60", "Cancelled": "3x60"}
+    given = [("run.recent", {"outcome": state}, values) for state, values in states.items()]
+
+    def ratio(at, value):
+        expected = [sample(RATIO, value, slo="success")]
+        return {"expr": f'{RATIO}{{slo="success"}}', "eval_time": at, "exp_samples": expected}
+
+    rules = write(tmp_path / "rules.yaml", {"groups": content})
+    test = {
+        "interval": "1m",
+        "input_series": series("prefect", "shop", given),
+        "promql_expr_test": [ratio("20m", 0), ratio("50m", 0.2)],
+    }
+    content = {"rule_files": [rules], "fuzzy_compare": True, "tests": [test]}
     done = run(promtool, "test", "rules", write(tmp_path / "test.yaml", content), cwd=tmp_path)
 
     assert done.returncode == 0, done.stdout + done.stderr

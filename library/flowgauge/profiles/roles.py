@@ -100,6 +100,13 @@ _ROLES = (
         "Share of good runs, as the program itself computes it.",
     ),
     Role(
+        "run.recent",
+        "gauge",
+        "",
+        ("workflow", "kind", "outcome"),
+        "Runs of the recent past, by state, as the program itself counts them.",
+    ),
+    Role(
         "run.retried",
         "counter",
         "",
@@ -128,6 +135,13 @@ _ROLES = (
         "seconds",
         ("workflow", "step"),
         "Time from start to end of a step.",
+    ),
+    Role(
+        "step.delay",
+        "histogram",
+        "seconds",
+        ("workflow", "step", "queue"),
+        "Time from due to started of a step.",
     ),
     Role("step.active", "gauge", "", ("workflow", "step"), "Steps in progress."),
     Role(
@@ -207,6 +221,13 @@ _ROLES = (
         ("queue", "workflow"),
         "Time from enqueued or due to started.",
     ),
+    Role(
+        "queue.consumers",
+        "gauge",
+        "",
+        ("queue", "workflow"),
+        "Workers or polls that take from a queue.",
+    ),
     Role("message.published", "counter", "", ("kind", "message"), "Messages published."),
     Role(
         "message.rate",
@@ -247,15 +268,24 @@ _ROLES = (
     ),
     Role("schedule.missed", "counter", "", ("workflow",), "Planned starts that did not happen."),
     Role(
+        "schedule.broken",
+        "gauge",
+        "",
+        ("workflow",),
+        "Definitions of workflows that cannot be loaded, and so will not start.",
+    ),
+    Role(
         "worker.heartbeat",
         "gauge",
         "timestamp",
         ("worker",),
         "When a worker last gave a sign of life.",
     ),
+    Role("worker.beat", "counter", "", ("worker",), "Signs of life that a worker gave."),
     Role("worker.up", "gauge", "", ("worker",), "1 for a worker that answers."),
-    Role("worker.slots_used", "gauge", "", ("worker",), "Slots that are busy."),
-    Role("worker.slots_total", "gauge", "", ("worker",), "Slots that there are."),
+    Role("worker.slots_used", "gauge", "", ("worker", "queue", "kind"), "Slots that are busy."),
+    Role("worker.slots_free", "gauge", "", ("worker", "queue", "kind"), "Slots that are idle."),
+    Role("worker.slots_total", "gauge", "", ("worker", "queue", "kind"), "Slots that there are."),
     Role(
         "record.processed",
         "counter",
