@@ -204,6 +204,7 @@ def test_one_bad_objective_leaves_the_others_in_place(operator, namespace):
     assert names == [
         "info",
         "recordings",
+        "history",
         "alerts",
         "slo-good-short",
         "slo-good-long",

@@ -37,7 +37,7 @@ def test_an_applied_workflow_is_scraped_ruled_and_ready(orders):
         for group in groups
         if group["name"].startswith(f"flowgauge/{orders.namespace}/orders/")
     ]
-    assert len(ours) == 9
+    assert len(ours) == 10
     orders.operator.wait(lambda: query(orders, "workflow:runs:rate5m"), "a recorded series", 30)
     unhealthy = [r["lastError"] for group in ours for r in group["rules"] if r["health"] == "err"]
     assert unhealthy == []
