@@ -8,7 +8,6 @@ exact; any other bound takes the durations that lie up to a fifth below it.
 from __future__ import annotations
 
 from bisect import bisect_left
-from math import fsum
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,6 +61,8 @@ class Bins:
 
 def fold(parts: Iterable[Bins], bounds: Bounds) -> Bins:
     """The sum of `parts` in `bounds`; a count goes where the upper bound of its bin belongs."""
+    from math import fsum  # noqa: PLC0415 - a library to load, which only a scrape needs
+
     whole = Bins(bounds)
     parts = [*parts]
     # The same whatever the order: a sum that is less by its last bit has begun anew, for Prometheus.
