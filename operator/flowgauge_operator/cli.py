@@ -196,6 +196,11 @@ def _list_profiles(_: argparse.Namespace) -> int:
 
 def _show_profile(arguments: argparse.Namespace) -> int:
     name = arguments.profile
+    if name not in profiles.names() and not Path(name).exists():
+        built_in = ", ".join(profiles.names())
+        raise InputError(
+            f"{name} is neither a file nor a built-in profile; built in are {built_in}"
+        )
     profile = profiles.builtin(name) if name in profiles.names() else _profile(name)
     sys.stdout.write(vocabulary.described(profile))
     return 0

@@ -23,6 +23,7 @@ _MACROS = {
     "@hourly": "0 * * * *",
 }
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_LENGTHS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 
 # Changes of a zone's offset are written out for these years; behind the last, its offset stays.
@@ -81,6 +82,13 @@ class Cron:
     month: Field
     weekday: Field
 
+    @property
+    def either_day(self) -> bool:
+        """Whether a day counts that fits one of the two fields of days. A star with a step is a star, as in Kubernetes."""
+        return not (
+            self.day.is_full or self.weekday.is_full or self.day.is_any or self.weekday.is_any
+        )
+
 
 def parse(text: str) -> Cron:
     """Read five fields, or one of `@hourly` and its like.
@@ -94,13 +102,18 @@ def parse(text: str) -> Cron:
             f"{text!r} has {len(fields)} fields, must have five: minute hour day month weekday"
         )
     minute, hour, day, month, weekday = fields
-    return Cron(
+    cron = Cron(
         _field("minute", "minute", minute, 0, 59),
         _field("hour", "hour", hour, 0, 23),
         _field("day of the month", "day_of_month", day, 1, 31),
         _field("month", "month", month, 1, 12, _MONTHS, base=1),
         _field("weekday", "day_of_week", weekday, 0, 6, _DAYS),
     )
+    # A schedule that never comes would be a silence that nobody notices.
+    shortest = min(cron.day.values)
+    if not cron.either_day and all(_LENGTHS[month - 1] < shortest for month in cron.month.values):
+        raise CronError(f"{text!r} never comes: no month that it names has a day {shortest}")
+    return cron
 
 
 def planned(text: str, zone: str) -> str:
@@ -124,9 +137,7 @@ def planned(text: str, zone: str) -> str:
     tests += [field.condition(local) for field in (cron.hour, cron.month) if not field.is_full]
     days = [field for field in (cron.day, cron.weekday) if not field.is_full]
     conditions = [field.condition(local) for field in days]
-    # A star with a step is a star, as Kubernetes has it.
-    either = len(days) == 2 and not any(field.is_any for field in days)
-    tests += [_any(conditions)] if either else conditions
+    tests += [_any(conditions)] if cron.either_day else conditions
     return " and ".join(["vector(time())", *tests])
 
 

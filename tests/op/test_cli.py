@@ -241,7 +241,11 @@ def test_a_time_without_quotes_is_taken_as_it_is_written(file, capsys):
         ),
         (
             "{name: a, start: 2026-02-30T22:00:00Z, end: 2026-12-02T02:00:00Z}",
-            "give days that exist",
+            "spec.maintenance[0].start: 2026-02-30T22:00:00Z is no day of the calendar",
+        ),
+        (
+            "{name: a, start: 2026-12-01T22:00:00Z, end: 2027-02-29T22:00:00Z}",
+            "spec.maintenance[0].end: 2027-02-29T22:00:00Z is no day of the calendar",
         ),
         (
             "{name: a, cron: 9-1 2 * * *, duration: 1h}",
@@ -343,4 +347,6 @@ def test_every_built_in_profile_can_be_shown_and_has_no_fault(capsys, name):
 
 def test_a_profile_that_does_not_exist_is_told(capsys):
     assert cli.main(["profile", "show", "nightly"]) == 1
-    assert "error: nightly cannot be read" in capsys.readouterr().err
+    assert (
+        "nightly is neither a file nor a built-in profile; built in are" in capsys.readouterr().err
+    )

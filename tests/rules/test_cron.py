@@ -105,6 +105,8 @@ def test_a_run_is_planned_where_the_fields_say_so(promtool, tmp_path, text, zone
         ("0 0 * * 8", "the weekday '8' is not within 0 to 6"),
         ("0 0 * * MOO", "the weekday 'moo' is no number and none of sun, mon"),
         ("5-1 * * * *", "the minute '5-1' is not within 0 to 59"),
+        ("0 2 30 FEB *", "never comes: no month that it names has a day 30"),
+        ("0 2 31 4,6,9,11 *", "never comes: no month that it names has a day 31"),
         ("*/0 * * * *", "is not within 0 to 59"),
         ("*/x * * * *", "is not within 0 to 59"),
         ("1,,2 * * * *", "the minute '' is no number"),
@@ -112,6 +114,11 @@ def test_a_run_is_planned_where_the_fields_say_so(promtool, tmp_path, text, zone
 )
 def test_what_is_no_cron_expression_is_told_by_field(text, message):
     with pytest.raises(cron.CronError, match=message):
+        cron.parse(text)
+
+
+def test_a_day_that_comes_in_leap_years_or_by_the_weekday_is_no_mistake():
+    for text in ("0 2 29 2 *", "0 2 31 4 MON", "0 2 30-31 1,2 *"):
         cron.parse(text)
 
 

@@ -55,9 +55,6 @@ def _fault(window: Maintenance) -> tuple[str, str, str] | None:
     try:
         if window.cron:
             cron.planned(window.cron, window.time_zone)
-        else:
-            _unix(window.start)
-            _unix(window.end)
     except cron.CronError as error:
         return "cron", "InvalidSpec", f"{error}; mend the field"
     except (KeyError, OSError):
@@ -66,8 +63,9 @@ def _fault(window: Maintenance) -> tuple[str, str, str] | None:
             "UnknownTimeZone",
             f"{window.time_zone!r} is no time zone of the IANA database; write for example Europe/Zurich",
         )
-    except ValueError as error:
-        return "start", "InvalidSpec", f"{error}; give days that exist"
+    for field, instant in (("start", window.start), ("end", window.end)):
+        if instant is not None and not _exists(instant):
+            return field, "InvalidSpec", f"{instant} is no day of the calendar; correct it"
     if window.duration and duration.seconds(window.duration) > LONGEST_SECONDS:
         return (
             "duration",
@@ -75,6 +73,14 @@ def _fault(window: Maintenance) -> tuple[str, str, str] | None:
             f"{window.duration} is longer than 24h; give start and end, or use suspend",
         )
     return None
+
+
+def _exists(instant: str) -> bool:
+    try:
+        _unix(instant)
+    except ValueError:
+        return False
+    return True
 
 
 def _unix(instant: str | None) -> int:
