@@ -247,10 +247,15 @@ def _alert(
         {
             **workflow.spec.alerts.labels,
             "severity": override.severity or alert.severity,
+            **_outage(alert.outage),
             **identity(workflow),
         },
         _annotations(workflow, alert.summary, alert.description, options, alert.name),
     )
+
+
+def _outage(part: str) -> dict[str, str]:
+    return {names.OUTAGE_LABEL: part} if part else {}
 
 
 def _rule(
@@ -429,7 +434,9 @@ def _burn_alerts(
         labels = {
             **workflow.spec.alerts.labels,
             "severity": severity,
-            "burn_tier": tier,
+            names.BURN_TIER_LABEL: tier,
+            # Nothing can be fresh while nothing is seen; the other objectives are silent then.
+            **_outage("effect" if objective.freshness else ""),
             **ready.labels,
         }
         page = name.removeprefix(BURN_PREFIX)
