@@ -207,6 +207,7 @@ def expected(cases, labels, summary, *namespaces):
                 "severity": cases.severity,
                 "namespace": namespace,
                 "monitored_workflow": "orders",
+                **({"outage": cases.outage} if cases.outage else {}),
                 **labels,
             },
             "exp_annotations": {
@@ -520,3 +521,11 @@ def test_every_case_is_of_an_alert_that_is_rendered():
     }
 
     assert (set(CASES), set(BURNS)) == (rendered, burns)
+
+
+def test_what_fires_without_data_has_a_part_in_an_outage():
+    """Else a dead target would be told twice: by TargetDown, and by what fires because nothing is scraped."""
+    silent = {name for name, cases in CASES.items() if cases.fires_without_data}
+
+    assert silent
+    assert [name for name in silent if not CASES[name].outage] == []
