@@ -55,10 +55,11 @@ def alerts() -> str:
         "`Workflow` before them. A name leads to what to do when the alert fires; [workflow.md](workflow.md#tuning-alerts)",
         "says how to change it.",
         "",
-        "Thresholds are in base units. Where profiles differ in threshold, duration or severity, they are named.",
+        "Thresholds are in base units. Where profiles differ in threshold, duration or severity, they are named. What the",
+        "labels `outage` and `burn_tier` do is in [notifications.md](notifications.md#what-silences-what).",
         "",
         *_table(
-            ("alert", "severity", "for", "threshold", "fires when"),
+            ("alert", "severity", "for", "threshold", "label `outage`", "fires when"),
             (row for name, each in found.items() for row in _described(name, each)),
         ),
         *_table(
@@ -95,10 +96,11 @@ def alerts() -> str:
 
 def _described(name: str, found: list[tuple[Profile, Alert]]) -> Iterator[tuple[str, ...]]:
     """One row for each form of an alert; the form that most profiles have names none of them."""
-    forms: dict[tuple[str, str, str, str], list[str]] = {}
+    forms: dict[tuple[str, ...], list[str]] = {}
     for profile, alert in found:
         bound = "-" if alert.threshold is None else f"{alert.threshold:g} {alert.unit}".strip()
-        form = (alert.severity, alert.for_, bound, alert.summary.rstrip("."))
+        outage = alert.outage or "-"
+        form = (alert.severity, alert.for_, bound, outage, alert.summary.rstrip("."))
         forms.setdefault(form, []).append(profile.name)
     most = max(forms.values(), key=len)
     for form, names in forms.items():

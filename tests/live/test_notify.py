@@ -61,13 +61,13 @@ def inbox():
     made.close()
 
 
-def secret(cluster, namespace, **urls):
+def secret(cluster, namespace, name="hooks", **urls):
     cluster.apply(
         [
             {
                 "apiVersion": "v1",
                 "kind": "Secret",
-                "metadata": {"name": "hooks", "namespace": namespace},
+                "metadata": {"name": name, "namespace": namespace},
                 "stringData": urls,
             }
         ]
@@ -99,6 +99,17 @@ def alerts(operator, namespace, workflow):
         if alert["labels"].get("namespace") == namespace
         and alert["labels"].get("monitored_workflow") == workflow
     }
+
+
+def post(operator, *alerts):
+    """Let alerts with these labels fire, as Prometheus would."""
+    until = (datetime.now(UTC) + timedelta(minutes=5)).isoformat()
+    request = urllib.request.Request(
+        f"{operator.cluster.alertmanager_url}/api/v2/alerts",
+        data=json.dumps([{"labels": labels, "endsAt": until} for labels in alerts]).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    urllib.request.urlopen(request, timeout=10).close()
 
 
 PAGE = {"severity": "critical", "burn_tier": "page", "slo": "success"}
@@ -137,33 +148,22 @@ def test_what_is_silenced_is_never_worse_than_what_silences_it(verifying, namesp
     secret(cluster, namespace, all=inbox.url("/all"))
     names = [f"w{number}" for number in range(len(TOGETHER))]
     notify = {"receiver": webhook("all")}
-    bodies = [
-        verifying.workflow(namespace, name, notify=notify, selector={"matchLabels": {"app": "no"}})
-        for name in names
-    ]
-    cluster.apply([body | {"spec": body["spec"] | {"suspend": True}} for body in bodies])
+    cluster.apply(
+        [verifying.workflow(namespace, name, notify=notify, suspend=True) for name in names]
+    )
     wait_routed(verifying, namespace, *names)
 
-    until = (datetime.now(UTC) + timedelta(minutes=5)).isoformat()
     fired = [
         {
-            "labels": {
-                "namespace": namespace,
-                "monitored_workflow": name,
-                "alertname": f"A{number}",
-                **labels,
-            },
-            "endsAt": until,
+            "namespace": namespace,
+            "monitored_workflow": name,
+            "alertname": f"A{number}",
+            **labels,
         }
         for name, (together, _) in zip(names, TOGETHER, strict=True)
         for number, labels in enumerate(together)
     ]
-    request = urllib.request.Request(
-        f"{cluster.alertmanager_url}/api/v2/alerts",
-        data=json.dumps(fired).encode(),
-        headers={"Content-Type": "application/json"},
-    )
-    urllib.request.urlopen(request, timeout=10).close()
+    post(verifying, *fired)
 
     def silenced(name):
         return sorted(
@@ -262,3 +262,51 @@ def test_a_dead_target_is_told_once_and_silences_what_follows_from_it(orders, in
     operator.wait(
         lambda: "WorkflowTargetDown" in inbox.told("/orders", "resolved"), "the end of it", 60
     )
+
+
+def test_a_secret_that_comes_later_is_taken_and_stops_nobody_meanwhile(verifying, namespace, inbox):
+    late = {"receiver": {"slack": {"apiURL": {"name": "late", "key": "url"}}}}
+    ready = {"receiver": {"webhook": {"url": inbox.url("/ready")}}}
+    verifying.cluster.apply(
+        [
+            verifying.workflow(namespace, name, notify=notify, suspend=True)
+            for name, notify in (("late", late), ("ready", ready))
+        ]
+    )
+    wait_routed(verifying, namespace, "ready")
+
+    def reasons():
+        found = verifying.cluster.get("events.events.k8s.io", f"--namespace={namespace}")["items"]
+        return {e["reason"] for e in found if e["regarding"]["name"] == "late-notify"}
+
+    assert verifying.wait(reasons, "an Event on the AlertmanagerConfig") == {"InvalidConfiguration"}
+
+    secret(verifying.cluster, namespace, "late", url=inbox.url("/late"))
+
+    wait_routed(verifying, namespace, "late", "ready")
+
+
+def test_a_route_takes_no_alert_of_another_namespace_nor_what_is_for_the_record(
+    verifying, namespace, inbox
+):
+    verifying.cluster.apply(
+        [
+            verifying.workflow(
+                namespace,
+                notify={"receiver": {"webhook": {"url": inbox.url("/all")}}, **QUICK},
+                suspend=True,
+            )
+        ]
+    )
+    wait_routed(verifying, namespace, "orders")
+
+    mine = {"namespace": namespace, "monitored_workflow": "orders"}
+    post(verifying, {**mine, "alertname": "Record", "severity": "info"})
+    post(verifying, {**mine, "alertname": "Elsewhere", "severity": "warning", "namespace": "else"})
+    post(
+        verifying, {**mine, "alertname": "Other", "severity": "warning", "monitored_workflow": "x"}
+    )
+    # The last one is told, and so would have been those before.
+    post(verifying, {**mine, "alertname": "Mine", "severity": "warning"})
+    verifying.wait(lambda: "Mine" in inbox.told("/all"), "my own alert", 30)
+    assert inbox.told("/all") == ["Mine"]

@@ -1,14 +1,18 @@
 """What Alertmanager writes by the templates that we give it, asked of the real one."""
 
 import json
+import re
 import subprocess
+from pathlib import Path
 
 import pytest
+import yaml
 
 from flowgauge_operator import model
 from flowgauge_operator.render import notify
 from rig.pytest_plugin import binary
 
+PAGE = Path(__file__).resolve().parents[2] / "docs/notifications.md"
 KEY = {"name": "alerts", "key": "url"}
 
 
@@ -82,3 +86,25 @@ def test_the_pager_knows_how_severe_it_is(severities, pagerduty, opsgenie):
 
     assert sent(made["pagerdutyConfigs"][0]["severity"], *alerts) == pagerduty
     assert sent(made["opsgenieConfigs"][0]["priority"], *alerts) == opsgenie
+
+
+def test_the_rules_to_copy_are_those_that_notify_brings_and_alertmanager_takes_them(tmp_path):
+    (block,) = re.findall(
+        r"^```yaml\n(inhibit_rules:.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL
+    )
+    copied = yaml.safe_load(block)["inhibit_rules"]
+    file = tmp_path / "alertmanager.yml"
+    file.write_text(f"route: {{receiver: nobody}}\nreceivers: [{{name: nobody}}]\n{block}")
+
+    def written(matchers):
+        return [f'{name}{sort}"{value}"' for name, sort, value in matchers]
+
+    assert copied == [
+        {
+            "source_matchers": written(rule.source),
+            "target_matchers": written(rule.target),
+            "equal": list(rule.equal),
+        }
+        for rule in notify.INHIBITIONS
+    ]
+    subprocess.run([binary("amtool"), "check-config", file], check=True, capture_output=True)
