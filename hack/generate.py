@@ -39,6 +39,7 @@ def files() -> Iterator[tuple[Path, str]]:
         yield ROOT / "charts/flowgauge/crds" / name, text
     yield ROOT / "docs/roles.md", references.roles()
     yield ROOT / "docs/alerts.md", references.alerts()
+    yield ROOT / "docs/profiles.md", references.vocabularies()
     yield from runbooks.files(ROOT / "docs/runbooks")
     for example in sorted((ROOT / "examples").glob("*/workflow.yaml")):
         yield (

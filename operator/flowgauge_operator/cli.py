@@ -134,7 +134,7 @@ def _profile_commands(commands: Any) -> None:
         help="say what is wrong with profiles in files",
         epilog="Exit codes: 0 fine, 1 bad input, 2 wrong use.",
     )
-    lint.add_argument("files", nargs="+", metavar="FILE", help="YAML with one WorkflowProfile")
+    lint.add_argument("files", nargs="+", metavar="FILE", help="YAML with WorkflowProfile objects")
     lint.set_defaults(run=_lint_profiles)
 
 
@@ -158,7 +158,7 @@ def _command(commands: Any, name: str, text: str, run: Any) -> argparse.Argument
         action="append",
         default=[],
         metavar="FILE",
-        help="YAML with a WorkflowProfile that the workflows may name; may be given more than once",
+        help="YAML with WorkflowProfiles that the workflows may name; may be given more than once",
     )
     parser.set_defaults(run=run)
     return parser
@@ -218,8 +218,8 @@ def _show_profile(arguments: argparse.Namespace) -> int:
         raise InputError(
             f"{name} is neither a file nor a built-in profile; built in are {built_in}"
         )
-    profile = profiles.builtin(name) if name in profiles.names() else _profile(name)
-    sys.stdout.write(vocabulary.described(profile))
+    found = [profiles.builtin(name)] if name in profiles.names() else _parsed(name)
+    sys.stdout.write("\n".join(vocabulary.described(profile) for profile in found))
     return 0
 
 
@@ -227,40 +227,45 @@ def _lint_profiles(arguments: argparse.Namespace) -> int:
     found = 0
     for name in arguments.files:
         try:
-            profile = _profile(name)
+            listed = _parsed(name)
         except InputError as error:
             print(f"error: {error}", file=sys.stderr)
             found += 1
             continue
-        messages = vocabulary.faults(profile)
-        found += len(messages)
-        for path, message in messages:
-            print(f"error: {name}: spec.{path}: {message}", file=sys.stderr)
-        if not messages:
-            print(f"{name}: {profile.name}: valid")
+        for profile in listed:
+            messages = vocabulary.faults(profile)
+            found += len(messages)
+            for path, message in messages:
+                print(f"error: {name}: spec.{path}: {message}", file=sys.stderr)
+            if not messages:
+                print(f"{name}: {profile.name}: valid")
     return 1 if found else 0
 
 
-def _profile(path: str) -> Profile:
-    """The profile in a file.
+def _parsed(path: str) -> list[Profile]:
+    """The profiles in a file; whether their expressions can be used is another question.
 
     Raises:
-        InputError: the file cannot be read, or holds none.
+        InputError: the file cannot be read, or holds something that is none.
     """
-    ((name, text),) = _read([path])
     try:
-        return profiles.parse(text, source=name)
+        return [profiles.from_object(body, source=name) for name, body in _given([path])]
     except ProfileError as error:
         raise InputError(str(error)) from error
 
 
 def _given(paths: Sequence[str]) -> list[tuple[str, Any]]:
-    """What files hold that are named as profiles.
+    """What files hold that are named as profiles; a workflow beside a profile is none of it.
 
     Raises:
         InputError: a file cannot be read, or is no YAML.
     """
-    return [(name, body) for name, text in _read(paths) for body in _loaded(text, name)]
+    return [
+        (name, body)
+        for name, text in _read(paths)
+        for body in _loaded(text, name)
+        if _kind(body) != names.KIND
+    ]
 
 
 def _profiles(

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from flowgauge import profiles
-from flowgauge.profiles import ROLES, Profile, ProfileError
+from flowgauge.profiles import ROLES, Profile, ProfileError, Sli
 from flowgauge_operator import measure, promql
 from flowgauge_operator.measure import MissingRoleError, Scope
 from flowgauge_operator.promql import ExpressionError
@@ -38,7 +38,7 @@ def read(data: Any, source: str) -> Profile:
 def expresses(profile: Profile) -> str:
     """One sentence for a status: how much of what there is a profile can express."""
     missing = [alert for alert in profile.alerts if rules.missing_role(profile, alert)]
-    works = [sli.name for sli in profile.slis if _works(profile, sli.name)]
+    works = [sli.name for sli in profile.slis if not missing_role(profile, sli)]
     return (
         f"{len(profile.families)} families serve {len(profile.alerts) - len(missing)} of {len(profile.alerts)} alerts"
         f" and objectives of {', '.join(works) or 'no kind but gauge and custom'}"
@@ -79,7 +79,9 @@ def described(profile: Profile) -> str:
         ),
         "",
         "objectives",
-        *_columns((sli.name, sli.description) for sli in profile.slis if _works(profile, sli.name)),
+        *_columns(
+            (sli.name, sli.description) for sli in profile.slis if not missing_role(profile, sli)
+        ),
         "",
         "alerts",
         *_columns(
@@ -99,16 +101,17 @@ def described(profile: Profile) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _works(profile: Profile, sli: str) -> bool:
+def missing_role(profile: Profile, sli: Sli) -> str:
+    """The role for want of which the profile cannot express an objective; empty for none."""
     for path, text, scope in _expressions(profile):
-        if path.startswith(f"slis.{sli}."):
+        if path.startswith(f"slis.{sli.name}."):
             try:
                 measure.expand(text, scope)
-            except MissingRoleError:
-                return False
+            except MissingRoleError as error:
+                return error.role
             except ExpressionError:
                 continue
-    return True
+    return ""
 
 
 def _expressions(profile: Profile) -> Iterator[tuple[str, str, Scope]]:
