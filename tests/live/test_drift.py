@@ -170,7 +170,9 @@ def test_the_same_name_with_another_uid_gets_children_of_its_own(operator, workf
 
 def test_a_restart_with_nothing_changed_writes_nothing(operator, namespace):
     count = 100
-    operator.cluster.apply([operator.workflow(namespace, f"w{i:03}") for i in range(count)])
+    operator.cluster.apply(
+        [operator.workflow(namespace, f"w{i:03}", notify=NOTIFY) for i in range(count)]
+    )
     for i in range(count):
         operator.wait_condition("Ready", "True", namespace, f"w{i:03}", timeout=60)
     operator.wait_quiet()

@@ -111,7 +111,7 @@ def test_a_port_is_a_bounded_number_or_name():
 
 
 def test_a_field_keeps_the_rules_of_its_type_beside_its_own():
-    email = NODES[".spec.notify.receiver.email.from"]
+    email = NODES["MonitoredWorkflow.spec.notify.receiver.email.from"]
 
     messages = [rule["message"] for rule in email["x-kubernetes-validations"]]
     assert [message[:22] for message in messages] == [
