@@ -78,12 +78,17 @@ def webhook(key):
     return {"webhook": {"urlSecret": {"name": "hooks", "key": key}}}
 
 
+def configuration(operator):
+    """What Alertmanager runs with now."""
+    status = fetch.json_of(f"{operator.cluster.alertmanager_url}/api/v2/status")
+    return status["config"]["original"]
+
+
 def wait_routed(operator, namespace, *names):
     """Wait until Alertmanager itself runs with the routes of these workflows."""
 
     def is_routed():
-        status = fetch.json_of(f"{operator.cluster.alertmanager_url}/api/v2/status")
-        text = status["config"]["original"]
+        text = configuration(operator)
         return all(f"{namespace}/{name}-notify/receiver" in text for name in names)
 
     operator.wait(is_routed, f"routes of {names} in Alertmanager", 60)
@@ -286,9 +291,25 @@ def test_a_secret_that_comes_later_is_taken_and_stops_nobody_meanwhile(verifying
     wait_routed(verifying, namespace, "late", "ready")
 
 
+@pytest.fixture
+def strategy(verifying):
+    """Set whether prometheus-operator adds matchers on the namespace; afterwards it does, as by default."""
+
+    def choose(name):
+        change = json.dumps({"spec": {"alertmanagerConfigMatcherStrategy": {"type": name}}})
+        target = ("alertmanager", "main", "--namespace=monitoring", "--type=merge")
+        verifying.cluster.kubectl("patch", *target, f"--patch={change}")
+
+    yield choose
+    choose("OnNamespace")
+
+
+# Where prometheus-operator adds a matcher to the route, the namespace is in it twice; the rules have it twice each.
+@pytest.mark.parametrize(("name", "matchers"), [("OnNamespace", 8), ("None", 7)])
 def test_a_route_takes_no_alert_of_another_namespace_nor_what_is_for_the_record(
-    verifying, namespace, inbox
+    verifying, namespace, inbox, strategy, name, matchers
 ):
+    strategy(name)
     verifying.cluster.apply(
         [
             verifying.workflow(
@@ -298,7 +319,11 @@ def test_a_route_takes_no_alert_of_another_namespace_nor_what_is_for_the_record(
             )
         ]
     )
-    wait_routed(verifying, namespace, "orders")
+    verifying.wait(
+        lambda: configuration(verifying).count(f'namespace="{namespace}"') == matchers,
+        f"{matchers} matchers on the namespace",
+        60,
+    )
 
     mine = {"namespace": namespace, "monitored_workflow": "orders"}
     post(verifying, {**mine, "alertname": "Record", "severity": "info"})
