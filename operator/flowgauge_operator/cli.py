@@ -169,8 +169,12 @@ def _generate(arguments: argparse.Namespace) -> int:
         Capabilities(frozenset()) if arguments.without_prometheus_operator else Capabilities()
     )
     files = [(text, name) for name, text in _read(arguments.filename)]
-    sys.stdout.write(_generated(files, options, capabilities, _profiles(arguments.profile)))
+    known = _profiles(arguments.profile)
+    sys.stdout.write(_generated(files, options, capabilities, known))
     sys.stdout.flush()
+    for text, name in files:
+        for body in documents(text, name):
+            _print_warnings(body, name, _render(body, options, capabilities, known))
     return 0
 
 
@@ -184,8 +188,14 @@ def _validate(arguments: argparse.Namespace) -> int:
             for message in messages:
                 print(f"{name}: {_title(body)}: {message}", file=sys.stderr)
             if not messages:
+                _print_warnings(body, name, _render(body, Options(), None, known))
                 print(f"{name}: {_title(body)}: valid")
     return 1 if found else 0
+
+
+def _print_warnings(body: dict[str, Any], source: str, rendered: Rendered) -> None:
+    for warning in rendered.warnings:
+        print(f"{source}: {_title(body)}: warning: {warning}", file=sys.stderr)
 
 
 def _list_profiles(_: argparse.Namespace) -> int:

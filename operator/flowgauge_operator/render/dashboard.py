@@ -28,7 +28,8 @@ _UNITS = {
 
 def render(workflow: Workflow, profile: Profile, slos: Sequence[SloView]) -> str:
     """The dashboard as JSON text."""
-    scope = Scope(profile, workflow.namespace, workflow.name)
+    native = workflow.spec.scrape.native_histograms
+    scope = Scope(profile, workflow.namespace, workflow.name, native=native)
     own = list(_role_panels(profile, scope))
     # Triage order: is it well, is the budget being spent, and only then what fails and where.
     first = own[0].row if own else ""
