@@ -152,9 +152,7 @@ def _ready(verdicts: Mapping[str, Verdict], policy: Policy) -> Verdict:
             "applied; whether it works was not verified: " + NOT_CONFIGURED,
         )
     told = [kind for kind in needed if verdicts[kind].reason in _REMARKABLE]
-    more = (
-        f"; {', '.join(told)} {'has' if len(told) == 1 else 'have'} more to say" if told else ""
-    )
+    more = f"; {', '.join(told)} {'has' if len(told) == 1 else 'have'} more to say" if told else ""
     return Verdict(True, "Monitored", f"scraped, ruled and verified{more}")
 
 
