@@ -97,6 +97,8 @@ RATIOS = {
     "slo:error:ratio_rate1h": 0.25,
     "slo:error:ratio_period": 0.25,
     "slo:error_budget_remaining:ratio": -4,
+    # The burn rate over any of the windows: a fourth of all is five times what may be.
+    "slo:error:ratio_rate1h / (1 - slo:objective:ratio)": 5,
 }
 
 
