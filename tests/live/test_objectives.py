@@ -257,7 +257,7 @@ def test_the_operator_has_native_histograms_scraped_and_says_what_there_is_to_kn
         operator.cluster.prometheus_query(f"workflow_run_duration_seconds_bucket{{{owner}}}") == []
     )
     accepted, loaded = (operator.condition(kind, namespace) for kind in ("Accepted", "Loaded"))
-    assert accepted["reason"] == "ValidWithWarnings"
+    assert accepted["reason"] == "AlertUnreachable"
     assert accepted["message"].startswith(
         "spec.slos[0].objective: at 80 % the page alert can never"
     )

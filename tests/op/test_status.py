@@ -131,7 +131,7 @@ TABLE = {
         {
             **GOOD,
             **SEEN,
-            "Accepted": ("True", "ValidWithWarnings"),
+            "Accepted": ("True", "AlertUnreachable"),
             "Ready": ("True", "Monitored"),
         },
     ),
