@@ -93,6 +93,8 @@ def _slo_panels(slos: Sequence[SloView]) -> list[Panel]:
     for view in slos:
         share = view.objective / 100
         chosen = f'{{$owner,slo="{view.name}"}}'
+        paged = ((view.paged_above, "red"),) if view.paged_above else ()
+        red = " Above the red line someone is paged." if paged else ""
         panels += [
             Panel(
                 title=f"Error budget left · {view.name}",
@@ -126,14 +128,14 @@ def _slo_panels(slos: Sequence[SloView]) -> list[Panel]:
             ),
             Panel(
                 title=f"Burn rate · {view.name}",
-                description="How fast the budget burns: 1 spends it exactly over the window. Above the red line someone is paged.",
+                description=f"How fast the budget burns: 1 spends it exactly over the window.{red}",
                 type="timeseries",
                 row=row,
                 width=12,
                 height=7,
                 color="green",
                 minimum=0,
-                steps=((1.0, "orange"),),
+                steps=((1.0, "orange"), *paged),
                 queries=(
                     Query(
                         f"{view.burn_record}{chosen} / {slo.budget(view.objective):f}", "burn rate"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
@@ -92,6 +92,7 @@ def render(
             objective.objective,
             objective.window,
             slo.ratio_record(timing.page[0].long),
+            _paged_above(objective, timing, alerts),
         ),
         warnings=(*_rounded(objective, profile, scope), *_unreachable(objective, timing)),
     )
@@ -196,6 +197,15 @@ def _description(workflow: Workflow, objective: Slo, tiers: tuple[slo.Tier, ...]
         f" {objective.window}): the share of bad events is {{{{ $value | humanizePercentage }}}}, which burns the"
         f" error budget more than {factors} as fast as it may."
     )
+
+
+def _paged_above(
+    objective: Slo, timing: slo.Timing, alerts: Iterable[Mapping[str, Any]]
+) -> float | None:
+    fast = timing.page[0]
+    can_fire = fast in slo.reachable_tiers(objective.objective, timing.page)
+    is_made = any(made["alert"] == BURN_FAST for made in alerts)
+    return float(fast.factor) if can_fire and is_made else None
 
 
 # -- what the owner should know ---------------------------------------------------------------------------------------
