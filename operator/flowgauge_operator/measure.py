@@ -525,16 +525,23 @@ def bucket(family: Family, threshold: float, rounding: Rounding) -> Decimal:
     Raises:
         ThresholdError: the threshold is no bound, and there is none in the direction of `rounding`.
     """
-    wanted = Decimal(str(threshold)) / family.factor
-    bounds = [Decimal(str(bound)) for bound in family.buckets]
-    if wanted in bounds:
-        return wanted
-    below = max((bound for bound in bounds if bound < wanted), default=None)
-    above = min((bound for bound in bounds if bound > wanted), default=None)
+    below, above = neighbours(family, threshold)
+    if below == above and below is not None:
+        return below
     chosen = {"None": None, "Down": below, "Up": above}[rounding]
     if chosen is None:
         raise ThresholdError(_refusal(family, threshold, below, above))
     return chosen
+
+
+def neighbours(family: Family, threshold: float) -> tuple[Decimal | None, Decimal | None]:
+    """The bucket bounds on both sides of a threshold in seconds, in the family's unit; twice the threshold if it is one."""
+    wanted = Decimal(str(threshold)) / family.factor
+    bounds = [Decimal(str(bound)) for bound in family.buckets]
+    return (
+        max((bound for bound in bounds if bound <= wanted), default=None),
+        min((bound for bound in bounds if bound >= wanted), default=None),
+    )
 
 
 def _refusal(family: Family, threshold: float, below: Decimal | None, above: Decimal | None) -> str:

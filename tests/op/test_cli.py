@@ -170,7 +170,7 @@ def test_what_is_done_otherwise_than_written_is_a_warning_and_no_error(command, 
         "latency.threshold",
         "objective",
     ]
-    assert "rounded up: 10s is what counts" in err
+    assert "rounded up, 10s is what counts" in err
     assert "rounded" not in out
 
 

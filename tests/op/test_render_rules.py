@@ -355,24 +355,24 @@ def warnings(rendered):
             80,
             "30d",
             (
-                "at 80 % the page alert can never fire, because its threshold is above an error ratio of 1: over 1h (from"
-                " 93.06 % on it can) and over 6h (from 83.34 % on it can); it is left out"
+                "at 80 % the page alert can never fire and is left out, because its threshold is above an error ratio of 1:"
+                " over 1h (possible from 93.06 % on) and over 6h (possible from 83.34 % on)"
             ),
         ),
         (
             93,
             "30d",
             (
-                "at 93 % part of the page alert can never fire, because its threshold is above an error ratio of 1: over"
-                " 1h (from 93.06 % on it can); it still fires over 6h; it is left out"
+                "at 93 % part of the page alert can never fire and is left out, because its threshold is above an error"
+                " ratio of 1: over 1h (possible from 93.06 % on); it still fires over 6h"
             ),
         ),
         (
             20,
             "7d",
             (
-                "at 20 % part of the ticket alert can never fire, because its threshold is above an error ratio of 1: over"
-                " 1d (from 28.58 % on it can); it still fires over 3d; it is left out"
+                "at 20 % part of the ticket alert can never fire and is left out, because its threshold is above an error"
+                " ratio of 1: over 1d (possible from 28.58 % on); it still fires over 3d"
             ),
         ),
     ],
@@ -390,9 +390,10 @@ def test_an_alert_that_can_never_fire_is_told(objective, window, message):
 
 
 def test_an_alert_that_is_switched_off_is_not_told_of():
-    low = {"name": "low", "objective": 80, "success": {}, "alerts": {"page": {"enabled": False}}}
+    low = {"name": "low", "objective": 80, "success": {}}
 
-    assert made(slos=[low]).warnings == ()
+    assert made(slos=[low | {"alerts": {"page": {"enabled": False}}}]).warnings == ()
+    assert made(slos=[low], alerts={"disabled": ["ErrorBudgetBurnFast"]}).warnings == ()
 
 
 @pytest.mark.parametrize("window", LENGTHS)
@@ -404,20 +405,49 @@ def test_an_objective_that_people_set_is_alerted_on_in_full_whatever_its_window(
 
 
 @pytest.mark.parametrize(
-    ("rounding", "bound", "effect"), [("Down", "5s", "bad"), ("Up", "10s", "good")]
+    ("threshold", "rounding", "message"),
+    [
+        (
+            "7s",
+            "Down",
+            (
+                "7s lies between the buckets 5s and 10s of workflow_run_duration_seconds; rounded down, 5s is what counts,"
+                " and runs between the two count as bad"
+            ),
+        ),
+        (
+            "7s",
+            "Up",
+            (
+                "7s lies between the buckets 5s and 10s of workflow_run_duration_seconds; rounded up, 10s is what counts,"
+                " and runs between the two count as good"
+            ),
+        ),
+        (
+            "1ms",
+            "Up",
+            (
+                "1ms lies below the first bucket 5ms of workflow_run_duration_seconds; rounded up, 5ms is what counts, and"
+                " runs between the two count as good"
+            ),
+        ),
+        (
+            "5h",
+            "Down",
+            (
+                "5h lies beyond the last bucket 4h of workflow_run_duration_seconds; rounded down, 4h is what counts, and"
+                " runs between the two count as bad"
+            ),
+        ),
+    ],
 )
-def test_a_threshold_that_is_rounded_is_told(rounding, bound, effect):
-    latency = {"threshold": "7s", "rounding": rounding}
+def test_a_threshold_that_is_rounded_is_told(threshold, rounding, message):
+    latency = {"threshold": threshold, "rounding": rounding}
 
     rendered = made(slos=[{"name": "fast", "objective": 95, "latency": latency}])
 
     assert rendered.problems == ()
-    assert warnings(rendered) == {
-        ("spec.slos[0].latency.threshold", "ThresholdRounded"): (
-            f"7s is between two buckets of workflow_run_duration_seconds and rounded {rounding.lower()}: {bound} is what"
-            f" counts, and runs between the two count as {effect}"
-        )
-    }
+    assert warnings(rendered) == {("spec.slos[0].latency.threshold", "ThresholdRounded"): message}
 
 
 @pytest.mark.parametrize(

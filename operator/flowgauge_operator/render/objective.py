@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
-from flowgauge.profiles import Profile
+from flowgauge.profiles import Family, Profile
 from flowgauge_operator import duration, measure, promql, slo
 from flowgauge_operator.measure import Scope
 from flowgauge_operator.model import BurnAlert, Override, Severity, Slo, SpecError, Workflow
@@ -94,7 +94,10 @@ def render(
             slo.ratio_record(timing.page[0].long),
             _paged_above(objective, timing, alerts),
         ),
-        warnings=(*_rounded(objective, profile, scope), *_unreachable(objective, timing)),
+        warnings=(
+            *_rounded(objective, profile, scope),
+            *_unreachable(objective, timing, overrides),
+        ),
     )
 
 
@@ -169,9 +172,9 @@ def _burn_alerts(
     overrides: Mapping[str, Override | None],
 ) -> Iterator[dict[str, Any]]:
     for burn, own, tiers in _tiers(objective, ready.timing):
-        common = overrides.get(burn.name, Override())
+        common = overrides.get(burn.name) or Override()
         expr = slo.burn(ready, tiers)
-        if expr is None or common is None or not own.enabled:
+        if expr is None or not _is_wanted(burn, own, overrides):
             continue
         labels = {
             **workflow.spec.alerts.labels,
@@ -185,6 +188,11 @@ def _burn_alerts(
         annotations = rule.annotated(workflow, burn.summary, text, options, page)
         outside = maintenance.outside(expr, workflow)
         yield rule.alert(burn.name, outside, common.for_ or "0s", labels, annotations)
+
+
+def _is_wanted(burn: _Burn, own: BurnAlert, overrides: Mapping[str, Override | None]) -> bool:
+    is_disabled = burn.name in overrides and overrides[burn.name] is None
+    return own.enabled and not is_disabled
 
 
 def _description(workflow: Workflow, objective: Slo, tiers: tuple[slo.Tier, ...]) -> str:
@@ -221,30 +229,38 @@ def _rounded(objective: Slo, profile: Profile, scope: Scope) -> Iterator[Problem
     for family in measure.families(sli.bad, scope):
         if family.type != "histogram":
             continue
-        bound = measure.bucket(family, wanted, latency.rounding) * family.factor
-        if bound == Decimal(str(wanted)):
+        below, above = measure.neighbours(family, wanted)
+        if below == above:
             continue
-        effect = {
-            "Down": "runs between the two count as bad",
-            "Up": "runs between the two count as good",
-        }[latency.rounding]
+        chosen = _readable(measure.bucket(family, wanted, latency.rounding), family)
+        if below is None or above is None:
+            place = f"{'below the first' if below is None else 'beyond the last'} bucket {chosen}"
+        else:
+            place = f"between the buckets {_readable(below, family)} and {_readable(above, family)}"
+        effect = "bad" if latency.rounding == "Down" else "good"
         yield Problem(
             "latency.threshold",
             "ThresholdRounded",
-            f"{latency.threshold} is between two buckets of {family.name} and rounded"
-            f" {latency.rounding.lower()}: {duration.text(float(bound))} is what counts, and {effect}",
+            f"{latency.threshold} lies {place} of {family.name}; rounded {latency.rounding.lower()}, {chosen} is what"
+            f" counts, and runs between the two count as {effect}",
         )
 
 
-def _unreachable(objective: Slo, timing: slo.Timing) -> Iterator[Problem]:
+def _readable(bound: Decimal, family: Family) -> str:
+    return duration.text(float(bound * family.factor))
+
+
+def _unreachable(
+    objective: Slo, timing: slo.Timing, overrides: Mapping[str, Override | None]
+) -> Iterator[Problem]:
     """Alerts, or parts of them, that no error ratio can make fire."""
     for burn, own, tiers in _tiers(objective, timing):
         reachable = slo.reachable_tiers(objective.objective, tiers)
         lost = [tier for tier in tiers if tier not in reachable]
-        if not lost or not own.enabled:
+        if not lost or not _is_wanted(burn, own, overrides):
             continue
         parts = " and ".join(
-            f"over {duration.text(tier.long)} (from {slo.reachable_from(tier)} % on it can)"
+            f"over {duration.text(tier.long)} (possible from {slo.reachable_from(tier)} % on)"
             for tier in lost
         )
         rest = f"; it still fires over {duration.text(reachable[0].long)}" if reachable else ""
@@ -252,6 +268,6 @@ def _unreachable(objective: Slo, timing: slo.Timing) -> Iterator[Problem]:
         yield Problem(
             "objective",
             "AlertUnreachable",
-            f"at {objective.objective:.12g} % {what} {burn.tier} alert can never fire, because its threshold is above an"
-            f" error ratio of 1: {parts}{rest}; it is left out",
+            f"at {objective.objective:.12g} % {what} {burn.tier} alert can never fire and is left out, because its"
+            f" threshold is above an error ratio of 1: {parts}{rest}",
         )
