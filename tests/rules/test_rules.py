@@ -317,6 +317,47 @@ def test_a_burn_alert_does_what_it_is_for(promtool, tmp_path, alert):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+WINDOWS = ("7d", "10d", "14d", "21d", "27d", "28d", "30d", "45d", "60d", "90d")
+
+
+@pytest.mark.parametrize(
+    ("pace", "page", "ticket"),
+    [("0.92", (), ()), ("1.1", (), WINDOWS), ("3.4", (), WINDOWS), ("15", WINDOWS, WINDOWS)],
+)
+def test_a_pace_alerts_in_every_window_if_the_budget_would_not_last(
+    promtool, tmp_path, pace, page, ticket
+):
+    slos = {f"w{w}": {"objective": 99, "window": w, "success": {}} for w in WINDOWS}
+    content = [g for g in groups("workflow", slos=slos) if "/slo-" in g["name"]]
+    bad = Decimal(pace) * 100
+    given = [
+        ("run.finished", {"outcome": "good"}, f"0+{10_000 - bad:f}x60"),
+        ("run.finished", {"outcome": "bad"}, f"0+{bad:f}x60"),
+    ]
+
+    def firing(alert, windows):
+        expr = f'count by (slo) (ALERTS{{alertname="{alert}",alertstate="firing"}})'
+        samples = [{"labels": f'{{slo="w{w}"}}', "value": 1} for w in windows]
+        return {"expr": expr, "eval_time": "45m", "exp_samples": samples}
+
+    rules = write(tmp_path / "rules.yaml", {"groups": content})
+    checks = [firing(name, w) for name, w in zip(BURNS, (page, ticket), strict=True)]
+    test = {
+        "interval": "1m",
+        "input_series": series("workflow", "shop", given),
+        "promql_expr_test": checks,
+    }
+    content = {
+        "rule_files": [rules],
+        "evaluation_interval": "30s",
+        "group_eval_order": [group["name"] for group in content],
+        "tests": [test],
+    }
+    done = run(promtool, "test", "rules", write(tmp_path / "test.yaml", content), cwd=tmp_path)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_a_users_text_is_shown_and_never_expanded(promtool, tmp_path):
     text = '{{ query "count(up)" }} {{ $externalLabels }} {{{ .Foo {{ end }} {{'
     alert = {"name": "Own", "expr": "vector(1)", "summary": text, "description": text}
