@@ -311,6 +311,13 @@ class Scrape(Model):
     limits: Limits | None = Field(
         None, description="Limits of one scrape. Gives the workflow a monitor of its own."
     )
+    native_histograms: bool = Field(
+        False,
+        description=(
+            "Histograms arrive as native ones, of which Prometheus keeps no classic buckets; the program must expose them"
+            " so. Needs Prometheus 3.8. Gives the workflow a monitor of its own."
+        ),
+    )
     drop_metrics: Annotated[
         list[Annotated[str, Field(min_length=1, max_length=256, pattern=_LINE)]],
         Field(max_length=32, json_schema_extra=_SET),
@@ -390,7 +397,17 @@ class Latency(Model):
             "must be a whole number with a unit of ms, s, m or h, such as 500ms or 5s",
         ),
     ] = Field(
-        description="Duration within which a run must end. Must be a bucket bound of the profile's run.duration."
+        description=(
+            "Duration within which a run must end. Must be a bucket bound of the profile's run.duration, unless rounding"
+            " says otherwise or histograms are native."
+        )
+    )
+    rounding: Literal["None", "Down", "Up"] = Field(
+        "None",
+        description=(
+            "What to do with a threshold between two bucket bounds. None: refuse it. Down: take the bound below, so that"
+            " some runs within the threshold count as bad. Up: take the bound above, so that some beyond it count as good."
+        ),
     )
 
 
@@ -425,6 +442,33 @@ class Custom(Model):
 
     total: PromQL = Field(description="Rate of all events that count; $window is the rate window.")
     bad: PromQL = Field(description="Rate of bad events; $window is the rate window.")
+
+
+class BurnAlert(Model):
+    """One of the two burn-rate alerts of an SLO."""
+
+    enabled: bool = Field(True, description="Whether the alert is made.")
+    severity: Severity | None = Field(
+        None,
+        description="Severity of the alert. Default: critical for the page, warning for the ticket.",
+    )
+    labels: AlertLabels = Field(
+        default_factory=dict,
+        description="Further labels of this alert; they win over spec.alerts.labels.",
+    )
+
+
+class BurnAlerts(Model):
+    """The burn-rate alerts of an SLO."""
+
+    page: BurnAlert = Field(
+        default_factory=BurnAlert,
+        description="WorkflowErrorBudgetBurnFast: the budget burns so fast that somebody should be woken.",
+    )
+    ticket: BurnAlert = Field(
+        default_factory=BurnAlert,
+        description="WorkflowErrorBudgetBurnSlow: the budget burns too fast to last, and there is time.",
+    )
 
 
 _KINDS = ("success", "latency", "freshness", "gauge", "custom")
@@ -474,8 +518,9 @@ class Slo(Model):
         2,
         description="Bad events below which no burn alert fires, so that one failure of a quiet workflow pages nobody.",
     )
-    alerting: bool = Field(
-        True, description="Whether burn-rate alerts are made. The budget is recorded in any case."
+    alerts: BurnAlerts = Field(
+        default_factory=BurnAlerts,
+        description="The burn-rate alerts of this SLO. The budget is recorded in any case.",
     )
     success: Success | None = Field(None, description="Runs that ended well, of those that count.")
     latency: Latency | None = Field(None, description="Runs that ended within a threshold.")
@@ -534,11 +579,17 @@ class Alerts(Model):
 
     disabled: Annotated[list[AlertName], Field(max_length=64, json_schema_extra=_SET)] = Field(
         default_factory=list,
-        description="Alerts of the profile that are left out, by name, with or without prefix.",
+        description=(
+            "Alerts that are left out, by name, with or without prefix: those of the profile, and ErrorBudgetBurnFast and"
+            " ErrorBudgetBurnSlow of all SLOs."
+        ),
     )
     overrides: Annotated[dict[str, Override], Field(max_length=64)] = Field(
         default_factory=dict,
-        description="Changes to alerts of the profile, by name, with or without prefix.",
+        description=(
+            "Changes to alerts, by name, with or without prefix: those of the profile, and ErrorBudgetBurnFast and"
+            " ErrorBudgetBurnSlow of all SLOs."
+        ),
     )
     extra: Annotated[
         list[ExtraAlert],

@@ -81,7 +81,10 @@ FIELDS: dict[str, tuple[str, dict[str, Any]]] = {
     "Recording.expr": ("PromQL with macros over roles.", _TEXT),
     "Recording.help": ("What is recorded.", _LINE),
     "Recording.slow": ("Whether a fifth of the evaluations is enough.", {}),
-    "Recording.needs": ("schedule: only for workflows that have a spec.schedule.", {}),
+    "Recording.needs": (
+        "Only for workflows that have a spec.schedule, or an objective of freshness.",
+        {},
+    ),
     "Alert.name": (
         "Name of the alert in CamelCase, without the prefix.",
         {"maxLength": 100, "pattern": "^[A-Z][A-Za-z0-9]*$"},

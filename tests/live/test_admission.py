@@ -169,6 +169,14 @@ REFUSED = [
         "exactly one of max and min",
         "exactly one of max and min",
     ),
+    (slo(alerts={"page": {"labels": {"severity": "x"}}}), LABEL, LABEL),
+    (slo(alerts={"ticket": {"severity": "page"}}), "Unsupported value", "'critical', 'warning'"),
+    (slo(alerts={"wake": {}}), "field not declared", "is no field of this resource"),
+    (
+        slo(success=None, latency={"threshold": "5s", "rounding": "Nearest"}),
+        "Unsupported value",
+        "'None', 'Down' or 'Up'",
+    ),
     (slo(success=None, latency={"threshold": "0s"}), "such as 500ms or 5s", "such as 500ms or 5s"),
     *[
         ({"dashboard": {"folder": value}}, "should match", "pattern")
@@ -244,6 +252,10 @@ ACCEPTED = [
     {"scrape": {"mode": "Push"}, "selector": None},
     slo(objective=99.9999, window="90d"),
     slo(objective=0.001),
+    slo(alerts={"page": {"enabled": False}, "ticket": {"severity": "info", "labels": {"a": "b"}}}),
+    slo(success=None, latency={"threshold": "7s", "rounding": "Down"}),
+    {"scrape": {"nativeHistograms": True}} | slo(success=None, latency={"threshold": "7s"}),
+    {"alerts": {"disabled": ["ErrorBudgetBurnSlow"]}},
     slo(success=None, freshness={"maxAge": "2h"}),
     slo(success=None, gauge={"role": "queue.depth", "max": 100}),
     {

@@ -209,10 +209,21 @@ CONSTRAINTS = {
         [extra(name="own"), extra(name="A-b"), {"alerts": {"disabled": ["x"]}}],
     ),
     LABELS: (
-        [{"alerts": {"labels": {"team": 'any "value" {{'}}}, extra(labels={"_a1": ""})],
         [
-            {"alerts": {"labels": {name: "x"}}}
-            for name in (*model.RESERVED_LABELS, "__name__", "1a", "a-b", "", "a\n", "ä")
+            {"alerts": {"labels": {"team": 'any "value" {{'}}},
+            extra(labels={"_a1": ""}),
+            slo(alerts={"page": {"labels": {"team": "x"}}}),
+        ],
+        [
+            *(
+                {"alerts": {"labels": {name: "x"}}}
+                for name in (*model.RESERVED_LABELS, "__name__", "1a", "a-b", "", "a\n", "ä")
+            ),
+            *(
+                slo(alerts={tier: {"labels": {name: "x"}}})
+                for tier in ("page", "ticket")
+                for name in model.RESERVED_LABELS
+            ),
         ],
     ),
     PORT: (

@@ -60,15 +60,15 @@ class Family:
 class Recording:
     """A recording rule over roles.
 
-    A `slow` one is evaluated a fifth as often: what it says changes over hours. One that `needs` a schedule is made
-    for workflows that have one.
+    A `slow` one is evaluated a fifth as often: what it says changes over hours. One that `needs` a schedule or an
+    objective of freshness is made for workflows that have one.
     """
 
     record: str
     expr: str
     help: str = ""
     slow: bool = False
-    needs: Literal["", "schedule"] = ""
+    needs: Literal["", "schedule", "freshness"] = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,9 +70,14 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class SloView:
-    """What verification has to know of an objective; `burn_record` is the ratio that the burn rate is read from."""
+    """What verification and the dashboard have to know of an objective.
+
+    `burn_record` is the ratio that the burn rate is read from; `paged_above` is the burn rate above which its page fires,
+    None where it cannot.
+    """
 
     name: str
     objective: float
     window: str
     burn_record: str
+    paged_above: float | None = None
