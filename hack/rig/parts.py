@@ -182,6 +182,13 @@ TOOLS: tuple[Tool, ...] = (
         stamps=_prometheus_stamps,
         seconds=5,
     ),
+    GoTool(
+        name="kube-state-metrics",
+        module="k8s.io/kube-state-metrics/v2",
+        binaries={"kube-state-metrics": "k8s.io/kube-state-metrics/v2"},
+        stamps=_prometheus_stamps,
+        seconds=150,
+    ),
 )
 
 # Built only when it is named: the peer of a benchmark.
