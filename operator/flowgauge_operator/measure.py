@@ -20,7 +20,7 @@ OWNER_LABELS = (names.NAMESPACE_LABEL, names.WORKFLOW_LABEL)
 
 _CLASSES = ("good", "bad", "counted")
 # Values that only some workflows have; what is written over them does not exist for the others.
-_OPTIONAL = ("due",)
+_OPTIONAL = ("due", "begun", "ended", "paused", "known")
 _MACRO = re.compile(r"\$([a-z]+)\(")
 _ROLE = re.compile(
     r"(?P<role>[a-z]+\.[a-z_]+)\s*(\{(?P<matchers>.*)\})?\s*(\[(?P<window>[^\]]+)\])?(?P<offset>\s+offset\s+[0-9a-z]+)?",

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from flowgauge.profiles import Alert, Profile, Recording
-from flowgauge_operator import cron, duration, measure, names, promql, slo
+from flowgauge_operator import duration, measure, names, promql, slo
 from flowgauge_operator.measure import Scope
 from flowgauge_operator.model import (
     ExtraAlert,
@@ -24,12 +24,11 @@ from flowgauge_operator.model import (
     SpecError,
     Workflow,
 )
-from flowgauge_operator.render import maintenance
+from flowgauge_operator.render import maintenance, schedule
 from flowgauge_operator.render.options import Options, Problem, SloView
 
 _T = TypeVar("_T")
 
-INFO = "workflow:monitoring:info"
 # Objectives are of no profile: their alerts have one name whatever the profile is.
 BURN_PREFIX = "Workflow"
 BURN_FAST = f"{BURN_PREFIX}ErrorBudgetBurnFast"
@@ -107,23 +106,7 @@ def _scope(workflow: Workflow, profile: Profile) -> Scope:
     shortest = slo.shortest_rate_window(duration.seconds(workflow.spec.scrape.interval))
     often = slo.evaluation_interval(duration.seconds(workflow.spec.scrape.interval))
     scope = Scope(profile, workflow.namespace, workflow.name, shortest=shortest)
-    return scope.with_values(slow=f"{slo.SLOWER * often}", **_schedule(workflow))
-
-
-def _schedule(workflow: Workflow) -> dict[str, str]:
-    """`$due` is when the newest run was planned whose deadline is over; nothing for a zone that is none."""
-    schedule = workflow.spec.schedule
-    if schedule is None:
-        return {}
-    try:
-        planned = cron.planned(schedule.cron, schedule.time_zone)
-    except (ValueError, KeyError, OSError):  # told as a problem of the field
-        return {}
-    owner = promql.matchers(promql.owner(workflow.namespace, workflow.name))
-    # A plan counts only from when the workflow is monitored on: what was before is not known.
-    since = f"last_over_time({INFO}{{{owner}}}[1h])"
-    counted = maintenance.outside(f"{planned} and on () {since}", workflow)
-    return {"due": f"max_over_time(({counted})[1h:1m] offset {schedule.deadline})"}
+    return scope.with_values(slow=f"{slo.SLOWER * often}", **schedule.values(workflow, scope))
 
 
 def _group(
@@ -200,7 +183,8 @@ def _profile_alerts(
 
 def missing_role(profile: Profile, alert: Alert) -> str:
     """The role for want of which the profile cannot express the alert for a workflow that has all else; empty for none."""
-    spec = Spec(selector=Selector(match_labels={"app": "x"}), schedule=Schedule(cron="@hourly"))
+    # With a CronJob, whatever is about schedules can be expressed.
+    spec = Spec(selector=Selector(match_labels={"app": "x"}), schedule=Schedule(cron_job="x"))
     workflow = Workflow(namespace="x", name="x", spec=spec)
     scope = _scope(workflow, profile)
     made = frozenset(rule["record"] for _, rule in _recordings(workflow, profile, scope))

@@ -101,7 +101,7 @@ def _rendered(
 def _info(workflow: Workflow, profile: Profile, revision: str) -> dict[str, Any]:
     every = duration.text(slo.evaluation_interval(duration.seconds(workflow.spec.scrape.interval)))
     labels = {**rules.identity(workflow), "profile": profile.name, "revision": revision}
-    rule = {"record": rules.INFO, "expr": "vector(1)", "labels": labels}
+    rule = {"record": names.INFO, "expr": "vector(1)", "labels": labels}
     name = names.group(workflow.namespace, workflow.name, "info")
     return {"name": name, "interval": every, "rules": [rule]}
 
