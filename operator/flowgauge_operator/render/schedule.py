@@ -59,10 +59,10 @@ def values(workflow: Workflow, scope: Scope) -> dict[str, str]:
     }
 
 
-_BEGUN = "(vector(time()) and on () ($increase(run.started[2m]) > 0))"
-_ENDED = '(vector(time()) and on () ($increase(run.finished{outcome="good"}[2m]) > 0))'
-# A counter that is pushed once by each run does not increase.
-_LAST = "max($max(run.last_success))"
+_BEGUN = "(vector(time()) and on () ($events(run.started[2m]) > 0))"
+_ENDED = '(vector(time()) and on () ($events(run.finished{outcome="good"}[2m]) > 0))'
+# A counter that is pushed once by each run does not increase. A time that has not come yet would be remembered for ever.
+_LAST = "max($max(run.last_success) < time() + 60)"
 
 
 def _of_cronjob(
