@@ -183,6 +183,13 @@ TOOLS: tuple[Tool, ...] = (
         seconds=5,
     ),
     GoTool(
+        name="kube-state-metrics",
+        module="k8s.io/kube-state-metrics/v2",
+        binaries={"kube-state-metrics": "k8s.io/kube-state-metrics/v2"},
+        stamps=_prometheus_stamps,
+        seconds=150,
+    ),
+    GoTool(
         name="pint",
         module="github.com/cloudflare/pint",
         binaries={"pint": "github.com/cloudflare/pint/cmd/pint"},

@@ -23,7 +23,7 @@ OWNER_LABELS = (names.NAMESPACE_LABEL, names.WORKFLOW_LABEL)
 
 _CLASSES = ("good", "bad", "counted")
 # Values that only some workflows have; what is written over them does not exist for the others.
-_OPTIONAL = ("due",)
+_OPTIONAL = ("due", "begun", "ended", "paused", "known")
 # The time before a window in which a series must have been there not to be new.
 _BEFORE = "1h"
 _MACRO = re.compile(r"\$([a-z]+)\(")

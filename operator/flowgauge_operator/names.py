@@ -16,6 +16,8 @@ STATUS_FIELD_MANAGER = "flowgauge-status"
 # The two labels that identify a series' owner. Prometheus Operator adds the first, our relabeling the second.
 NAMESPACE_LABEL = "namespace"
 WORKFLOW_LABEL = "monitored_workflow"
+# A series that is there while a workflow's rules are loaded; its label revision says which.
+INFO = "workflow:monitoring:info"
 # Labels of alerts that inhibition goes by.
 BURN_TIER_LABEL = "burn_tier"  # page or ticket of one objective
 OUTAGE_LABEL = (

@@ -28,6 +28,9 @@ EVERYTHING = {
     "maintenance": [{"name": "a", "cron": "0 3 * * *", "duration": "2h"}],
     "alerts": {"labels": {"team": "x"}},
 }
+FOLLOWING = {"schedule": {"cronJob": "nightly"}}
+# Series of kube-state-metrics know no workflow: namespace and name of the object say whose they are.
+OF_KUBERNETES = {"namespace", "cronjob"}
 # Built-in objectives that every profile with runs can have.
 OBJECTIVES = {name: slo for name, slo in SLOS.items() if name != "custom"}
 
@@ -47,6 +50,7 @@ def rendered():
         slos = objectives(profile) | (ONLY_DEFAULT if profile == "workflow" else {})
         yield profile, groups(profile, slos=slos, **EVERYTHING)
         yield f"{profile} without objectives", groups(profile)
+        yield f"{profile} and a CronJob", groups(profile, **EVERYTHING | FOLLOWING)
         yield f"{profile}, native", groups(profile, slos=slos, scrape={"nativeHistograms": True})
     for example in EXAMPLES:
         manifests = yaml.safe_load_all(example.read_text(encoding="utf-8"))
@@ -221,7 +225,8 @@ def test_every_selector_matches_namespace_and_workflow_by_equality(made):
     for rule in rules(made):
         for node, _ in parsed(rule):
             if isinstance(node, ast.VectorSelector):
-                assert equalities(node) >= OWNER, (name_of(rule), str(node))
+                owner = OF_KUBERNETES if node.name.startswith("kube_") else OWNER
+                assert equalities(node) >= owner, (name_of(rule), str(node))
 
 
 @every
