@@ -46,6 +46,21 @@ class MissingRoleError(ExpressionError):
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """How an evaluation counts events: those of `every` seconds, up to `delay` ago.
+
+    What a counter said before is looked for over `reach` seconds. `single` where there is at most one scrape in a step.
+    `window` is for expressions that cannot count so.
+    """
+
+    every: int
+    delay: int
+    reach: int
+    single: bool
+    window: int
+
+
+@dataclass(frozen=True, slots=True)
 class Scope:
     """Whose series an expression reads, in which vocabulary.
 
@@ -61,6 +76,7 @@ class Scope:
     threshold: float | None = None
     values: Mapping[str, str] = field(default_factory=dict)
     recorded: frozenset[str] | None = None
+    step: Step | None = None
 
     def with_values(self, **values: str) -> Scope:
         """The same scope with further `$name` values."""
@@ -108,7 +124,12 @@ def expand(text: str, scope: Scope) -> str:
             _call(match[1], _split(text[match.end() : end]), scope),
         ]
         position = end + 1
-    return _tidy("".join([*out, text[position:]]))
+    return _tidy(_windowed("".join([*out, text[position:]]), scope))
+
+
+def _windowed(text: str, scope: Scope) -> str:
+    """The text with the window for what no macro counts."""
+    return re.sub(r"\$window\b", duration.text(scope.step.window), text) if scope.step else text
 
 
 def families(text: str, scope: Scope) -> tuple[Family, ...]:
@@ -373,7 +394,7 @@ def _summed(function: str) -> Callable[[_Measure, Scope, str], str]:
             function, measure, "use $max, $min or $sum", "counter", "histogram", "summary"
         )
         sources = _sources(measure, scope)
-        parts = [_ranged(function, source, measure) for source in sources]
+        parts = [_ranged(function, source, measure, scope) for source in sources]
         if len(parts) > 1:
             # `or` keeps only one of two equal label sets; a source label keeps both apart until they are summed.
             parts = [
@@ -385,10 +406,41 @@ def _summed(function: str) -> Callable[[_Measure, Scope, str], str]:
     return call
 
 
-def _ranged(function: str, source: _Source, measure: _Measure) -> str:
+def _ranged(function: str, source: _Source, measure: _Measure, scope: Scope) -> str:
     name = source.family.probe if source.counts else source.name
-    expr = f"{function}({name}{{{promql.matchers(source.matchers)}}}[{measure.window}]{measure.offset})"
+    selector = f"{name}{{{promql.matchers(source.matchers)}}}"
+    expr = _over(function, selector, measure, scope)
     return expr if source.counts else _scaled(expr, source.family.factor)
+
+
+def _over(function: str, selector: str, measure: _Measure, scope: Scope) -> str:
+    """A function over the window; a rate over the step of an objective is counted."""
+    if scope.step and function == "rate" and measure.window == "$window":
+        if measure.offset:
+            raise ExpressionError("a rate over $window takes no offset; remove it")
+        return _counted(selector, scope.step)
+    return f"{function}({selector}[{measure.window}]{measure.offset})"
+
+
+def _counted(selector: str, step: Step) -> str:
+    """By how much a counter grew in one step, a second. Steps add up to the whole: each increment is in one of them.
+
+    `rate` would extrapolate, weigh by position, and see nothing across a longer gap. What the counter said before the step
+    is found over a gap. One that fell began anew at zero. One that was not there is compared with its first value.
+    """
+
+    def over(function: str, seconds: int, ago: int) -> str:
+        window, offset = duration.text(seconds), duration.text(ago)
+        return f"{function}_over_time({selector}[{window}] offset {offset})"
+
+    last, first, most = (over(f, step.every, step.delay) for f in ("last", "min", "max"))
+    before = over("last", step.reach, step.delay + step.every)
+    if step.single:
+        return f"((({last} - ({before} or {last})) >= 0) or {last}) / {step.every}"
+    # Between two scrapes of one step, a counter may have grown before it fell.
+    grown = f"(({last} - ({before} or {first})) >= 0)"
+    fell = f"({last} + (({most} - {before}) >= 0))"
+    return f"({grown} or {fell} or {last}) / {step.every}"
 
 
 def _aggregated(operator: str) -> Callable[[_Measure, Scope, str], str]:
@@ -419,10 +471,8 @@ def _latest(measure: _Measure, scope: Scope, _: str) -> str:
     )
 
 
-def _bucketed(
-    source: _Source, measure: _Measure, *more: tuple[str, str, str], function: str = "rate"
-) -> str:
-    selector = promql.matchers((*source.matchers, *more))
+def _bucketed(source: _Source, measure: _Measure, *, function: str = "rate") -> str:
+    selector = promql.matchers(source.matchers)
     return f"{function}({source.name}_bucket{{{selector}}}[{measure.window}]{measure.offset})"
 
 
@@ -474,7 +524,8 @@ def _within(measure: _Measure, scope: Scope, _: str) -> str:
     if scope.threshold is None:
         raise ExpressionError("$within is for latency SLOs, which give its bound")
     matcher = ("le", "=~", _le(family, scope.threshold))
-    return f"sum by ({_by(sources, measure)}) ({_bucketed(sources[0], measure, matcher)})"
+    selector = f"{family.name}_bucket{{{promql.matchers((*sources[0].matchers, matcher))}}}"
+    return f"sum by ({_by(sources, measure)}) ({_over('rate', selector, measure, scope)})"
 
 
 def _le(family: Family, threshold: float) -> str:

@@ -410,8 +410,8 @@ def test_freshness_by_a_counter_is_bad_from_the_age_after_the_last_good_run(
     given += [("run.finished", {"outcome": "bad"}, "0+1x360")]
 
     def bad(at, value):
-        expected = [sample("slo:events_bad:rate5m", value, slo="fresh")]
-        return {"expr": "slo:events_bad:rate5m", "eval_time": at, "exp_samples": expected}
+        expected = [sample("slo:events_bad:rate", value, slo="fresh")]
+        return {"expr": "slo:events_bad:rate", "eval_time": at, "exp_samples": expected}
 
     rules = write(tmp_path / "rules.yaml", {"groups": content})
     checks = [bad("10m", 0), bad("2h20m", 0), bad("2h40m", 1), bad("6h", 1)]

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from flowgauge.profiles import Alert, Profile, Recording
 from flowgauge_operator import cron, duration, measure, names, promql, slo
-from flowgauge_operator.measure import Scope
+from flowgauge_operator.measure import Scope, Step
 from flowgauge_operator.model import (
     ExtraAlert,
     Override,
@@ -318,8 +318,16 @@ def _objective(
 ) -> None:
     interval = duration.seconds(workflow.spec.scrape.interval)
     timing = slo.timing(duration.seconds(objective.window), interval)
-    window = duration.text(timing.base)
-    total, bad, counts = _events(objective, profile, scope.with_values(window=window))
+    step = Step(
+        every=timing.every,
+        delay=timing.delay,
+        reach=timing.reach,
+        single=interval >= timing.every,
+        window=timing.base,
+    )
+    total, bad, counts = _events(objective, profile, replace(scope, step=step))
+    # What is counted after a maintenance window was in part begun in it.
+    window = duration.text(timing.every + timing.delay)
     for expr in (total, bad):
         promql.check(expr, workflow.namespace)
     labels = {**identity(workflow), "slo": objective.name}
@@ -378,7 +386,7 @@ def _events(objective: Slo, profile: Profile, scope: Scope) -> tuple[str, str, b
         raise measure.MissingRoleError(f"the profile {profile.name} has no SLI {objective.kind}")
     if objective.latency:
         bound = duration.seconds(objective.latency.threshold)
-        scope = Scope(profile, scope.namespace, scope.workflow, scope.shortest, bound, scope.values)
+        scope = replace(scope, threshold=bound)
     if objective.freshness:
         age = objective.freshness.max_age
         scope = scope.with_values(threshold=age, seconds=f"{duration.seconds(age):g}")
