@@ -12,7 +12,7 @@ import yaml
 from benchmarks.rules.scraping import METRIC, OWNER
 
 from flowgauge import profiles
-from flowgauge_operator import model, promql, slo
+from flowgauge_operator import duration, model, promql, slo
 from flowgauge_operator.render import Capabilities, Options, render
 from rig import tools
 
@@ -22,6 +22,7 @@ OURS, SLOTH, PYRRA = "Flowgauge", "Sloth", "Pyrra"
 SELECTOR = f"{METRIC}{{{promql.matchers([(key, '=', value) for key, value in OWNER.items()])}}}"
 BAD = SELECTOR.replace("}", ',status!="success"}')
 PERIOD_DAYS = 28
+PERIOD = PERIOD_DAYS * 86400
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Tool:
     remaining: tuple[str, Callable[[float], float]]
     behind: int = 0
     base: str = ""
+    period: int = PERIOD
 
     @property
     def rules(self) -> list[dict[str, Any]]:
@@ -50,7 +52,6 @@ class Tool:
 
 
 SHORT = {300: "5m", 1800: "30m", 3600: "1h", 7200: "2h", 21600: "6h", 86400: "1d"}
-PERIOD = PERIOD_DAYS * 86400
 
 
 def ours(*, interval: int, window: str = f"{PERIOD_DAYS}d") -> Tool:
@@ -66,15 +67,17 @@ def ours(*, interval: int, window: str = f"{PERIOD_DAYS}d") -> Tool:
     made = render(workflow, profiles.builtin("workflow"), Capabilities(), Options())
     rules = next(child for child in made.children if child["kind"] == "PrometheusRule")
     groups = [group for group in rules["spec"]["groups"] if "/slo-runs-" in group["name"]]
-    seconds = {300, 1800, 3600, 7200, 21600, 86400, 259200}
-    ratios = {window: slo.ratio_record(window) for window in sorted(seconds)}
+    period = int(duration.seconds(window))
+    timing = slo.timing(period, interval)
+    windows = (*timing.short_windows, *timing.long_windows)
     return Tool(
         OURS,
         groups,
-        ratios | {PERIOD: slo.PERIOD},
+        {window: slo.ratio_record(window) for window in windows} | {period: slo.PERIOD},
         (slo.REMAINING, lambda value: value),
-        behind=slo.timing(PERIOD, interval).delay,
+        behind=timing.delay,
         base=slo.TOTAL,
+        period=period,
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.rules import scraping, traffic
-from benchmarks.rules.peers import BUDGET, PERIOD, Tool
+from benchmarks.rules.peers import BUDGET, Tool
 from benchmarks.rules.truth import Ledger, error
 
 from flowgauge_operator import duration
@@ -126,7 +126,7 @@ def _budget(
     name, convert = tool.remaining
     found = []
     for at, value in _newest(recorded.get(name, []), instants):
-        true = ledger.window(moment(at), PERIOD).ratio
+        true = ledger.window(moment(at), tool.period).ratio
         if true is not None:
             left = 1 - true / BUDGET
             told = None if value is None or math.isnan(value) else convert(value)
