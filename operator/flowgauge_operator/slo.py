@@ -166,9 +166,9 @@ def budget(objective: float) -> Decimal:
 class Objective:
     """One objective, ready to be written as rules.
 
-    `total` and `bad` are PromQL for events a second since the evaluation before; `identity` is the inside of the braces that select its recorded
-    series; `labels` are the static labels of every rule. `min_bad_events` is None where bad time is counted, not events.
-    `outside` takes the value from an expression where nothing counts.
+    `total` and `bad` are PromQL for events a second since the evaluation before; `identity` is the inside of the braces
+    that select its recorded series; `labels` are the static labels of every rule. `min_bad_events` is None where bad
+    time is counted, not events. `outside` takes the value from an expression where nothing counts.
     """
 
     objective: float
