@@ -17,18 +17,29 @@ import runbooks
 from flowgauge_operator import cli, crd
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+class _Dumper(yaml.SafeDumper):
+    """No anchors: what stands in two places is written twice."""
+
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - its signature
+        return True
+
+
 _NOTE = "# Generated from the models by `make generate`; do not edit.\n"
 
 
 def files() -> Iterator[tuple[Path, str]]:
     """Every generated file with its content."""
-    text = _NOTE + yaml.safe_dump(
-        crd.monitored_workflow(), sort_keys=False, width=120, allow_unicode=True
-    )
-    yield ROOT / "crds/flowgauge.dev_monitoredworkflows.yaml", text
-    yield ROOT / "charts/flowgauge/crds/flowgauge.dev_monitoredworkflows.yaml", text
+    for name, definition in crd.definitions().items():
+        text = _NOTE + yaml.dump(
+            definition, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True
+        )
+        yield ROOT / "crds" / name, text
+        yield ROOT / "charts/flowgauge/crds" / name, text
     yield ROOT / "docs/roles.md", references.roles()
     yield ROOT / "docs/alerts.md", references.alerts()
+    yield ROOT / "docs/profiles.md", references.vocabularies()
     yield from runbooks.files(ROOT / "docs/runbooks")
     for example in sorted((ROOT / "examples").glob("*/workflow.yaml")):
         yield (

@@ -9,15 +9,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from flowgauge.profiles import Profile
 from flowgauge_operator import names
 from flowgauge_operator.kinds import Kind, Ref
 from flowgauge_operator.render import Rendered
 
 
 class Key(NamedTuple):
-    """What one turn of the queue is about: a workflow, or what the workflows of a namespace share."""
+    """What one turn of the queue is about: a workflow, what the workflows of a namespace share, or a profile."""
 
-    sort: Literal["workflow", "namespace"]
+    sort: Literal["workflow", "namespace", "profile"]
     namespace: str
     name: str = ""
 
@@ -36,6 +37,18 @@ class Entry:
         """The status as last seen."""
         status: Mapping[str, Any] = self.body.get("status") or {}
         return status
+
+
+@dataclass(slots=True)
+class ProfileEntry:
+    """A `WorkflowProfile` as last seen. It is judged once: `profile` is None where `fault` says why."""
+
+    uid: str
+    version: str
+    generation: int
+    status: Mapping[str, Any]
+    profile: Profile | None
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +97,16 @@ class Expectation:
 class Cache:
     """Workflows, their children, and what was last rendered for them.
 
-    `shared_errors` has, by namespace, reason and message of why the shared monitor does not stand.
+    `shared_errors` has, by namespace, reason and message of why the shared monitor does not stand. `profiles` has the
+    objects by name; `no_profiles` is why they cannot be read at all, if that is so.
     """
 
     workflows: dict[Key, Entry] = field(default_factory=dict)
     children: dict[tuple[str, str, str], Child] = field(default_factory=dict)
     expected: dict[Key, Expectation] = field(default_factory=dict)
     shared_errors: dict[str, tuple[str, str]] = field(default_factory=dict)
+    profiles: dict[str, ProfileEntry] = field(default_factory=dict)
+    no_profiles: str = ""
     _by_owner: dict[Key, set[tuple[str, str, str]]] = field(default_factory=dict)
     _by_namespace: dict[str, set[Key]] = field(default_factory=dict)
 
@@ -144,6 +160,15 @@ class Cache:
         """The children that are remembered for a key."""
         for identity in tuple(self._by_owner.get(key, ())):
             yield self.children[identity]
+
+    def profile_of(self, key: Key) -> str:
+        """The name of the profile that a workflow asks for; empty where it asks for none or is not known."""
+        entry = self.workflows.get(key)
+        return str(entry.body["spec"].get("profile") or "") if entry else ""
+
+    def users(self, profile: str) -> list[Key]:
+        """The workflows that ask for a profile, by namespace and name."""
+        return sorted(key for key in self.workflows if self.profile_of(key) == profile)
 
     def in_namespace(self, namespace: str) -> Iterator[Key]:
         """The workflows of a namespace that are not being deleted."""

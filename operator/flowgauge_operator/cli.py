@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import yaml
 
 from flowgauge import profiles
-from flowgauge.profiles import Profile, ProfileError
+from flowgauge.profiles import Profile, ProfileError, StrictLoader
 from flowgauge_operator import model, names, promql, values, vocabulary
+from flowgauge_operator.kinds import PROFILE
 from flowgauge_operator.model import SpecError
 from flowgauge_operator.render import Capabilities, Options, Rendered, render, scrape
 from flowgauge_operator.render.manifest import Manifest, hashed
@@ -23,7 +24,7 @@ class InputError(ValueError):
     """Input that cannot be used; the message names file, object, field and remedy."""
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(StrictLoader):
     """Leaves a time as it is written, as kubectl does; YAML 1.1 would make an object of it."""
 
 
@@ -31,6 +32,13 @@ _Loader.yaml_implicit_resolvers = {
     first: [(tag, form) for tag, form in known if not tag.endswith(":timestamp")]
     for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+
+
+class _Objects(NamedTuple):
+    """Our objects in some files, each with the name of its file."""
+
+    workflows: list[tuple[str, dict[str, Any]]]
+    profiles: list[tuple[str, dict[str, Any]]]
 
 
 class _Dumper(yaml.CSafeDumper):
@@ -126,7 +134,7 @@ def _profile_commands(commands: Any) -> None:
         help="say what is wrong with profiles in files",
         epilog="Exit codes: 0 fine, 1 bad input, 2 wrong use.",
     )
-    lint.add_argument("files", nargs="+", metavar="FILE", help="YAML with one WorkflowProfile")
+    lint.add_argument("files", nargs="+", metavar="FILE", help="YAML with WorkflowProfile objects")
     lint.set_defaults(run=_lint_profiles)
 
 
@@ -143,14 +151,14 @@ def _command(commands: Any, name: str, text: str, run: Any) -> argparse.Argument
         action="append",
         required=True,
         metavar="FILE",
-        help="YAML with MonitoredWorkflow objects; - reads standard input; may be given more than once",
+        help="YAML with MonitoredWorkflow and WorkflowProfile objects; - reads standard input; may be given more than once",
     )
     parser.add_argument(
         "--profile",
         action="append",
         default=[],
         metavar="FILE",
-        help="YAML with a WorkflowProfile that the workflows may name; may be given more than once",
+        help="YAML with WorkflowProfiles that the workflows may name; may be given more than once",
     )
     parser.set_defaults(run=run)
     return parser
@@ -168,29 +176,36 @@ def _generate(arguments: argparse.Namespace) -> int:
     capabilities = (
         Capabilities(frozenset()) if arguments.without_prometheus_operator else Capabilities()
     )
-    files = [(text, name) for name, text in _read(arguments.filename)]
-    known = _profiles(arguments.profile)
-    sys.stdout.write(_generated(files, options, capabilities, known))
+    found = objects(_read(arguments.filename))
+    known = _profiles([*_given(arguments.profile), *found.profiles])
+    sys.stdout.write(_generated(found.workflows, options, capabilities, known))
     sys.stdout.flush()
-    for text, name in files:
-        for body in documents(text, name):
-            _print_warnings(body, name, _render(body, options, capabilities, known))
+    for name, body in found.workflows:
+        _print_warnings(body, name, _render(body, options, capabilities, known))
     return 0
 
 
 def _validate(arguments: argparse.Namespace) -> int:
-    found = 0
-    known = _profiles(arguments.profile)
-    for name, text in _read(arguments.filename):
-        for body in documents(text, name):
-            messages = problems(body, known=known)
-            found += len(messages)
-            for message in messages:
-                print(f"{name}: {_title(body)}: {message}", file=sys.stderr)
-            if not messages:
-                _print_warnings(body, name, _render(body, Options(), None, known))
-                print(f"{name}: {_title(body)}: valid")
-    return 1 if found else 0
+    found = objects(_read(arguments.filename))
+    given = _profiles(_given(arguments.profile))
+    known, count = dict(given), 0
+    for name, body in found.profiles:
+        try:
+            known |= _profiles([(name, body)], known)
+        except InputError as error:
+            print(error, file=sys.stderr)
+            count += 1
+        else:
+            print(f"{name}: {_title(body)}: valid")
+    for name, body in found.workflows:
+        messages = problems(body, known=known)
+        count += len(messages)
+        for message in messages:
+            print(f"{name}: {_title(body)}: {message}", file=sys.stderr)
+        if not messages:
+            _print_warnings(body, name, _render(body, Options(), None, known))
+            print(f"{name}: {_title(body)}: valid")
+    return 1 if count else 0
 
 
 def _print_warnings(body: dict[str, Any], source: str, rendered: Rendered) -> None:
@@ -211,8 +226,8 @@ def _show_profile(arguments: argparse.Namespace) -> int:
         raise InputError(
             f"{name} is neither a file nor a built-in profile; built in are {built_in}"
         )
-    profile = profiles.builtin(name) if name in profiles.names() else _profile(name)
-    sys.stdout.write(vocabulary.described(profile))
+    found = [profiles.builtin(name)] if name in profiles.names() else _parsed(name)
+    sys.stdout.write("\n".join(vocabulary.described(profile) for profile in found))
     return 0
 
 
@@ -220,44 +235,65 @@ def _lint_profiles(arguments: argparse.Namespace) -> int:
     found = 0
     for name in arguments.files:
         try:
-            profile = _profile(name)
+            listed = _parsed(name)
         except InputError as error:
             print(f"error: {error}", file=sys.stderr)
             found += 1
             continue
-        messages = vocabulary.faults(profile)
-        found += len(messages)
-        for path, message in messages:
-            print(f"error: {name}: spec.{path}: {message}", file=sys.stderr)
-        if not messages:
-            print(f"{name}: {profile.name}: valid")
+        for profile in listed:
+            messages = vocabulary.faults(profile)
+            found += len(messages)
+            for path, message in messages:
+                print(f"error: {name}: spec.{path}: {message}", file=sys.stderr)
+            if not messages:
+                print(f"{name}: {profile.name}: valid")
     return 1 if found else 0
 
 
-def _profile(path: str) -> Profile:
-    """The profile in a file.
+def _parsed(path: str) -> list[Profile]:
+    """The profiles in a file; whether their expressions can be used is another question.
 
     Raises:
-        InputError: the file cannot be read, or holds none.
+        InputError: the file cannot be read, or holds something that is none.
     """
-    ((name, text),) = _read([path])
     try:
-        return profiles.parse(text, source=name)
+        return [profiles.from_object(body, source=name) for name, body in _given([path])]
     except ProfileError as error:
         raise InputError(str(error)) from error
 
 
-def _profiles(paths: Sequence[str]) -> dict[str, Profile]:
-    """The profiles in files, by name.
+def _given(paths: Sequence[str]) -> list[tuple[str, Any]]:
+    """What files hold that are named as profiles; a workflow beside a profile is none of it.
 
     Raises:
-        InputError: a file holds none, or one whose name is taken.
+        InputError: a file cannot be read, or is no YAML.
+    """
+    return [
+        (name, body)
+        for name, text in _read(paths)
+        for body in _loaded(text, name)
+        if _kind(body) != names.KIND
+    ]
+
+
+def _profiles(
+    bodies: Iterable[tuple[str, Any]], taken: Mapping[str, Profile] | None = None
+) -> dict[str, Profile]:
+    """The profiles in decoded objects, by name.
+
+    Raises:
+        InputError: one of them is none, has an error, or has a name that is taken.
     """
     known: dict[str, Profile] = {}
-    for path in paths:
-        profile = _profile(path)
-        if profile.name in known or profile.name in profiles.names():
-            raise InputError(f"{path}: metadata.name: {profile.name} is taken; choose another name")
+    for source, body in bodies:
+        try:
+            profile = vocabulary.read(body, source)
+        except ProfileError as error:
+            raise InputError(str(error)) from error
+        if profile.name in known or profile.name in (taken or {}):
+            raise InputError(
+                f"{source}: metadata.name: {profile.name} is taken; choose another name"
+            )
         known[profile.name] = profile
     return known
 
@@ -274,18 +310,20 @@ def generated(
     Raises:
         InputError: the text or a workflow in it cannot be used.
     """
-    return _generated([(text, source)], options or Options(), capabilities, {})
+    found = objects([(source, text)])
+    return _generated(
+        found.workflows, options or Options(), capabilities, _profiles(found.profiles)
+    )
 
 
 def _generated(
-    files: Sequence[tuple[str, str]],
+    workflows: Sequence[tuple[str, dict[str, Any]]],
     options: Options,
     capabilities: Capabilities | None,
     known: Mapping[str, Profile],
 ) -> str:
     shared, manifests = dict[str, Manifest](), list[Manifest]()
-    bodies = ((body, name) for text, name in files for body in documents(text, name))
-    for body, source in bodies:
+    for source, body in workflows:
         if messages := problems(body, capabilities, known):
             raise InputError(f"{source}: {_title(body)}: {'; '.join(messages)}")
         workflow = model.parse(body)
@@ -295,6 +333,8 @@ def _generated(
             shared[workflow.namespace] = hashed(monitor, options.keys)
         manifests += [hashed(child, options.keys) for child in rendered.children]
     everything = [*shared.values(), *manifests]
+    if not everything:
+        return ""
     return yaml.dump_all(
         everything, Dumper=_Dumper, sort_keys=False, width=10**6, allow_unicode=True
     )
@@ -332,33 +372,47 @@ def _render(
     return render(workflow, profile, capabilities or Capabilities(), options)
 
 
-def documents(text: str, source: str) -> Iterator[dict[str, Any]]:
-    """The `MonitoredWorkflow` objects in a YAML text; other objects are left alone.
+def objects(files: Iterable[tuple[str, str]]) -> _Objects:
+    """Our objects in YAML texts, given with the names of their files; other objects are left alone.
 
     Raises:
-        InputError: the text is no YAML, or holds no workflow.
+        InputError: a text is no YAML, or holds none of ours.
     """
+    found = _Objects([], [])
+    for source, text in files:
+        ours = [body for body in _loaded(text, source) if _kind(body) in (names.KIND, PROFILE.kind)]
+        if not ours:
+            raise InputError(
+                f"{source} holds no {names.KIND}; each needs apiVersion: {names.API_VERSION} and kind: {names.KIND}"
+            )
+        for body in ours:
+            if body.get("apiVersion") != names.API_VERSION:
+                raise InputError(
+                    f"{source}: apiVersion is {body.get('apiVersion')!r}, must be {names.API_VERSION}"
+                )
+            (found.profiles if _kind(body) == PROFILE.kind else found.workflows).append(
+                (source, body)
+            )
+    return found
+
+
+def _loaded(text: str, source: str) -> list[Any]:
     try:
-        bodies = list(yaml.load_all(text, Loader=_Loader))
+        return list(yaml.load_all(text, Loader=_Loader))
     except yaml.YAMLError as error:
         raise InputError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
-    ours = [body for body in bodies if isinstance(body, dict) and body.get("kind") == names.KIND]
-    if not ours:
-        raise InputError(
-            f"{source} holds no {names.KIND}; each needs apiVersion: {names.API_VERSION} and kind: {names.KIND}"
-        )
-    for body in ours:
-        if body.get("apiVersion") != names.API_VERSION:
-            raise InputError(
-                f"{source}: apiVersion is {body.get('apiVersion')!r}, must be {names.API_VERSION}"
-            )
-        yield body
+
+
+def _kind(body: Any) -> Any:
+    return body.get("kind") if isinstance(body, dict) else None
 
 
 def _title(body: dict[str, Any]) -> str:
     metadata_ = body.get("metadata")
     if not isinstance(metadata_, dict):
         return "default/?"
+    if _kind(body) == PROFILE.kind:
+        return f"{PROFILE.kind} {metadata_.get('name', '?')}"
     return f"{metadata_.get('namespace', 'default')}/{metadata_.get('name', '?')}"
 
 

@@ -75,10 +75,11 @@ class Cluster:
 
         The API server does not compare uids here (measured): a namesake may get it.
         """
+        where = {"namespace": ref.namespace} if ref.namespace else {}
         body = {
             "apiVersion": ref.kind.api_version,
             "kind": ref.kind.kind,
-            "metadata": {"name": ref.name, "namespace": ref.namespace},
+            "metadata": {"name": ref.name, **where},
             "status": status,
         }
         return await self._apply(ref, "status", body, STATUS_MANAGER)

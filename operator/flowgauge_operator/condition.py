@@ -1,8 +1,8 @@
-"""The status of a `MonitoredWorkflow` as typed models: the source of the CRD's status schema. Pure."""
+"""The status of our objects as typed models: the source of the status schemas in the CRDs. Pure."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -11,6 +11,10 @@ ConditionType = Literal["Accepted", "Provisioned", "Loaded", "Healthy", "Ready"]
 ConditionStatus = Literal["True", "False", "Unknown"]
 
 _TYPES = ("Accepted", "Provisioned", "Loaded", "Healthy", "Ready")
+_BY_TYPE: dict[str, Any] = {
+    "x-kubernetes-list-type": "map",
+    "x-kubernetes-list-map-keys": ["type"],
+}
 _SHORT = Annotated[str, Field(max_length=253)]
 
 
@@ -92,13 +96,7 @@ class Status(_Model):
     )
     conditions: Annotated[
         list[Condition],
-        Field(
-            max_length=8,
-            json_schema_extra={
-                "x-kubernetes-list-type": "map",
-                "x-kubernetes-list-map-keys": ["type"],
-            },
-        ),
+        Field(max_length=8, json_schema_extra=_BY_TYPE),
     ] = Field(default_factory=list, description="Accepted, Provisioned, Loaded, Healthy and Ready.")
     profile: Annotated[str, Field(max_length=63)] | None = Field(
         None, description="Profile in use."
@@ -122,6 +120,18 @@ class Status(_Model):
     resources: Annotated[list[Resource], Field(max_length=64)] = Field(
         default_factory=list, description="Objects that the operator made for this workflow."
     )
+
+
+class ProfileStatus(_Model):
+    """Whether the operator can use a profile, and who uses it."""
+
+    observed_generation: int = Field(
+        0, description="Generation of the spec that the status speaks of."
+    )
+    conditions: Annotated[list[Condition], Field(max_length=8, json_schema_extra=_BY_TYPE)] = Field(
+        default_factory=list, description="Accepted: the operator can use the profile."
+    )
+    workflows: int = Field(0, description="MonitoredWorkflows that name this profile.")
 
 
 def types() -> tuple[str, ...]:

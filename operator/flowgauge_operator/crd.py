@@ -1,4 +1,4 @@
-"""The CustomResourceDefinition, generated from the models. Pure; `make generate` writes it to `crds/`."""
+"""The CustomResourceDefinitions, generated from the models. Pure; `make generate` writes them to `crds/`."""
 
 from __future__ import annotations
 
@@ -6,90 +6,139 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from flowgauge_operator import condition, model, names
+from flowgauge_operator import condition, kinds, model, names, profile_schema
+from flowgauge_operator.kinds import Kind
 
 # JSON Schema keywords that a structural schema does not know. A *property* of such a name survives.
 _DROPPED = {"title", "$defs", "examples", "discriminator", "additionalProperties", "default"}
 
 
+def definitions() -> dict[str, dict[str, Any]]:
+    """Every CRD, by the name of its file."""
+    made = (monitored_workflow(), workflow_profile())
+    return {f"{names.GROUP}_{crd['spec']['names']['plural']}.yaml": crd for crd in made}
+
+
 def monitored_workflow() -> dict[str, Any]:
     """The CRD of `MonitoredWorkflow`."""
-    plural = "monitoredworkflows"
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{plural}.{names.GROUP}", "labels": {names.NAME: "flowgauge"}},
-        "spec": {
-            "group": names.GROUP,
-            "scope": "Namespaced",
-            "names": {
-                "kind": names.KIND,
-                "listKind": f"{names.KIND}List",
-                "plural": plural,
-                "singular": "monitoredworkflow",
-                "shortNames": ["mwf"],
-                "categories": ["all", "monitoring"],
-            },
-            "versions": [_version()],
-        },
-    }
-
-
-def _version() -> dict[str, Any]:
-    return {
-        "name": names.VERSION,
-        "served": True,
-        "storage": True,
-        "subresources": {"status": {}},
-        "additionalPrinterColumns": _columns(),
-        "schema": {"openAPIV3Schema": _root()},
-    }
-
-
-def _columns() -> list[dict[str, Any]]:
-    condition_path = ".status.conditions[?(@.type=='{}')].{}"
-    return [
-        {"name": "Ready", "type": "string", "jsonPath": condition_path.format("Ready", "status")},
-        {"name": "Targets", "type": "string", "jsonPath": ".status.summary.targets"},
-        {"name": "Budget", "type": "string", "jsonPath": ".status.summary.budget"},
-        {"name": "Firing", "type": "integer", "jsonPath": ".status.summary.firing"},
-        {"name": "Profile", "type": "string", "jsonPath": ".spec.profile"},
-        {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
-        {
-            "name": "Reason",
-            "type": "string",
-            "jsonPath": condition_path.format("Ready", "reason"),
-            "priority": 1,
-        },
-        {
-            "name": "Message",
-            "type": "string",
-            "jsonPath": condition_path.format("Ready", "message"),
-            "priority": 1,
-        },
-    ]
-
-
-def _root() -> dict[str, Any]:
-    return {
-        "type": "object",
+    root = {
         "description": "A workflow and how it is monitored: scraping, alerts, objectives and a dashboard.",
-        "required": ["spec"],
         "x-kubernetes-validations": [
             {
                 "rule": "self.metadata.name.size() <= 63",
                 "message": "metadata.name becomes a label value: use at most 63 characters",
             }
         ],
+    }
+    parts = (structural(model.Spec), structural(condition.Status))
+    return _definition(kinds.WORKFLOW, "mwf", _workflow_columns(), _root(root, *parts))
+
+
+def workflow_profile() -> dict[str, Any]:
+    """The CRD of `WorkflowProfile`."""
+    root = {
+        "description": "A vocabulary of metrics: families by role, and rules, objectives and panels over roles.",
+        "x-kubernetes-validations": [
+            {
+                "rule": f"self.metadata.name.matches('{model.NAME}')",
+                "message": "metadata.name must be at most 63 lower-case letters, digits and dashes: spec.profile names it",
+            }
+        ],
+    }
+    parts = (profile_schema.spec(), structural(condition.ProfileStatus))
+    return _definition(kinds.PROFILE, "wfp", _profile_columns(), _root(root, *parts))
+
+
+def _definition(
+    kind: Kind, short: str, columns: list[dict[str, Any]], schema: dict[str, Any]
+) -> dict[str, Any]:
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": kind.resource, "labels": {names.NAME: "flowgauge"}},
+        "spec": {
+            "group": kind.group,
+            "scope": "Namespaced" if kind.namespaced else "Cluster",
+            "names": {
+                "kind": kind.kind,
+                "listKind": f"{kind.kind}List",
+                "plural": kind.plural,
+                "singular": kind.kind.lower(),
+                "shortNames": [short],
+                # `kubectl get all` is for what is in a namespace.
+                "categories": ["all", "monitoring"] if kind.namespaced else ["monitoring"],
+            },
+            "versions": [
+                {
+                    "name": kind.version,
+                    "served": True,
+                    "storage": True,
+                    "subresources": {"status": {}},
+                    "additionalPrinterColumns": columns,
+                    "schema": {"openAPIV3Schema": schema},
+                }
+            ],
+        },
+    }
+
+
+_CONDITION = ".status.conditions[?(@.type=='{}')].{}"
+_AGE = {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}
+
+
+def _told(kind: str) -> list[dict[str, Any]]:
+    """Columns of a wide listing that say why a condition is as it is."""
+    return [
+        {
+            "name": field.capitalize(),
+            "type": "string",
+            "jsonPath": _CONDITION.format(kind, field),
+            "priority": 1,
+        }
+        for field in ("reason", "message")
+    ]
+
+
+def _state(kind: str) -> dict[str, Any]:
+    return {"name": kind, "type": "string", "jsonPath": _CONDITION.format(kind, "status")}
+
+
+def _workflow_columns() -> list[dict[str, Any]]:
+    return [
+        _state("Ready"),
+        {"name": "Targets", "type": "string", "jsonPath": ".status.summary.targets"},
+        {"name": "Budget", "type": "string", "jsonPath": ".status.summary.budget"},
+        {"name": "Firing", "type": "integer", "jsonPath": ".status.summary.firing"},
+        {"name": "Profile", "type": "string", "jsonPath": ".spec.profile"},
+        _AGE,
+        *_told("Ready"),
+    ]
+
+
+def _profile_columns() -> list[dict[str, Any]]:
+    return [
+        _state("Accepted"),
+        {"name": "Workflows", "type": "integer", "jsonPath": ".status.workflows"},
+        {"name": "Title", "type": "string", "jsonPath": ".spec.title"},
+        _AGE,
+        *_told("Accepted"),
+    ]
+
+
+def _root(root: dict[str, Any], spec: dict[str, Any], status: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        **root,
+        "required": ["spec"],
         "properties": {
             "apiVersion": {
                 "type": "string",
                 "description": "Version of the schema of this object.",
             },
-            "kind": {"type": "string", "description": "Kind of this object: MonitoredWorkflow."},
+            "kind": {"type": "string", "description": "Kind of this object."},
             "metadata": {"type": "object"},
-            "spec": structural(model.Spec),
-            "status": structural(condition.Status),
+            "spec": spec,
+            "status": status,
         },
     }
 

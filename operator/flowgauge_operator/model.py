@@ -21,6 +21,7 @@ _LINE = rf"^[^\x00-\x1f{_HIDDEN}]*$"
 _TEXT = rf"^[^\x00-\x08\x0b-\x1f{_HIDDEN}]*$"
 _LABEL_VALUE = r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$"
 _NAMESPACE = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
+NAME = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 _OBJECT_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 
 
@@ -93,7 +94,7 @@ Name = Annotated[
     str,
     Field(min_length=1, max_length=63),
     like(
-        r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$",
+        NAME,
         "must be lower-case letters, digits and dashes, such as success-rate",
     ),
 ]
@@ -623,7 +624,8 @@ class Spec(Model):
     )
 
     profile: Name = Field(
-        "workflow", description="Vocabulary of the metrics: the name of a built-in profile."
+        "workflow",
+        description="Vocabulary of the metrics: the name of a built-in profile or of a WorkflowProfile.",
     )
     suspend: bool = Field(
         False, description="Stop alerting and spending budget; scraping and the dashboard stay."

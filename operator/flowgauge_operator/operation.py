@@ -16,7 +16,7 @@ from flowgauge_operator.credentials import Credentials
 from flowgauge_operator.kinds import Kind
 from flowgauge_operator.presence import READ, WRITE, Discovery, Watched, discover
 from flowgauge_operator.prometheus import Prometheus
-from flowgauge_operator.reconcile import Reconciler
+from flowgauge_operator.reconcile import Reconciler, judged
 from flowgauge_operator.render import Capabilities, Options
 from flowgauge_operator.settings import Settings
 from flowgauge_operator.shell import Shell
@@ -35,12 +35,17 @@ CHILDREN = (
 )
 WATCHED = (
     Watched(kinds.WORKFLOW),
+    Watched(kinds.PROFILE),
     *(Watched(kind, names.MANAGED_SELECTOR, READ + WRITE, metadata_only=True) for kind in CHILDREN),
 )
 _OPTIONAL = {kinds.SERVICE_MONITOR, kinds.POD_MONITOR, kinds.PROMETHEUS_RULE}
 # After a change somebody waits for the workflow to be Ready. One that does not get there must not cost this for ever.
 _IMPATIENT_SECONDS = 5.0
 _HURRY_SECONDS = 120.0
+# Between two workflows that get a new version of their profile.
+_ROLLOUT_SECONDS = 0.1
+# Workflows come in bursts, and how many use a profile is news for nobody.
+_COUNT_SECONDS = 2.0
 # kopf lists its kinds one after the other; one look at all of them is enough.
 _SETTLE_SECONDS = 1.0
 
@@ -75,6 +80,7 @@ class Operation:
         self._cache = Cache()
         self._queue: WorkQueue[Key] = WorkQueue(on_failure=self._failed)
         self._listed: set[Kind] = set()
+        self._outdated: dict[Key, None] = {}
         self._hurry_until = 0.0
         self._reconciler = Reconciler(
             cluster,
@@ -120,6 +126,7 @@ class Operation:
             asyncio.create_task(self._shell.run(stop), name="shell"),
             asyncio.create_task(self._resync(stop), name="resync"),
             asyncio.create_task(self._follow_lists(stop), name="lists"),
+            asyncio.create_task(self._follow_profiles(stop), name="profiles"),
             asyncio.create_task(self._verify(stop), name="verify"),
         ]
         stopping = asyncio.create_task(stop.wait(), name="stop")
@@ -154,12 +161,17 @@ class Operation:
                 self._queue.add(self._cache.owner_of(child), Lane.SLOW)
 
     async def _list_all(self, found: Discovery) -> None:
-        for kind in (*CHILDREN, kinds.WORKFLOW):
+        for kind in (*CHILDREN, kinds.PROFILE, kinds.WORKFLOW):
             if kind in found.present:
                 await self._list(kind)
 
     async def _list(self, kind: Kind) -> None:
-        await (self._list_workflows() if kind == kinds.WORKFLOW else self._list_children(kind))
+        if kind == kinds.PROFILE:
+            await self._list_profiles()
+        elif kind == kinds.WORKFLOW:
+            await self._list_workflows()
+        else:
+            await self._list_children(kind)
 
     def _scopes(self) -> tuple[str | None, ...]:
         return self._settings.namespaces or (None,)
@@ -211,19 +223,36 @@ class Operation:
                 known = self._cache.workflows.get(key)
                 if (known.version if known else None) != before.get(key):
                     continue  # an event was faster, and knows better
-                if self._cache.put_workflow(body):
-                    self._start(key, Lane.FAST if before else Lane.SLOW)
+                self._put_workflow(key, body, Lane.FAST if before else Lane.SLOW)
         for key in before.keys() - listed:
             if (entry := self._cache.workflows.get(key)) and entry.version == before[key]:
                 self._telemetry.ghosts.inc()
                 self._shell.seen.forget(kinds.WORKFLOW, entry.uid)
                 self._forget(key)
 
+    async def _list_profiles(self) -> None:
+        before = {name: entry.version for name, entry in self._cache.profiles.items()}
+        listed = set()
+        async for body in self._cluster.list(kinds.PROFILE, None, metadata_only=False):
+            listed.add(name := body["metadata"]["name"])
+            known = self._cache.profiles.get(name)
+            if (known.version if known else None) == before.get(name):
+                self._put_profile(body)
+        for name in before.keys() - listed:
+            known = self._cache.profiles.get(name)
+            if known is not None and known.version == before[name]:
+                self._telemetry.ghosts.inc()
+                self._shell.seen.forget(kinds.PROFILE, known.uid)
+                self._drop_profile(name)
+
     def _on_discovery(self, found: Discovery) -> None:
         if kinds.WORKFLOW not in found.present:
             # Their kind is gone, and they are gone with it; nobody tells us of each.
             for key in tuple(self._cache.workflows):
                 self._forget(key)
+        if kinds.PROFILE not in found.present:
+            for name in tuple(self._cache.profiles):
+                self._drop_profile(name)
         if self._set_capabilities(found):
             for key in self._cache.workflows:
                 self._queue.add(key, Lane.SLOW)
@@ -234,12 +263,15 @@ class Operation:
         usable = frozenset(kind.kind for kind in found.present & _OPTIONAL)
         changed = usable != self._reconciler.capabilities.kinds
         self._reconciler.capabilities = Capabilities(usable)
+        self._cache.no_profiles = found.reason(kinds.PROFILE) or ""
         return changed
 
     def _on_event(self, kind: Kind, event_type: str | None, body: dict[str, Any]) -> None:
         self._telemetry.events.labels(kind.kind, event_type or "LISTED").inc()
         if kind == kinds.WORKFLOW:
             self._on_workflow(event_type, body)
+        elif kind == kinds.PROFILE:
+            self._on_profile(event_type, body)
         else:
             self._on_child(kind, event_type, body)
 
@@ -249,16 +281,64 @@ class Operation:
             known = self._cache.workflows.get(key)
             if known is not None and known.uid == body["metadata"]["uid"]:
                 self._forget(key)
-        elif self._cache.put_workflow(body):
-            self._start(key, Lane.FAST)
+        else:
+            self._put_workflow(key, body, Lane.FAST)
 
-    def _start(self, key: Key, lane: Lane) -> None:
+    def _put_workflow(self, key: Key, body: Mapping[str, Any], lane: Lane) -> None:
+        before = self._cache.profile_of(key)
+        if self._cache.put_workflow(body):
+            self._hurry()
+            self._queue.add(key, lane)
+            self._count(before, self._cache.profile_of(key))
+
+    def _hurry(self) -> None:
         self._hurry_until = time.monotonic() + _HURRY_SECONDS
-        self._queue.add(key, lane)
 
     def _forget(self, key: Key) -> None:
+        before = self._cache.profile_of(key)
         self._cache.drop_workflow(key)
         self._queue.add(key)
+        self._count(before, "")
+
+    def _count(self, before: str, after: str) -> None:
+        for name in {before, after} & self._cache.profiles.keys() if before != after else ():
+            self._queue.add_after(Key("profile", "", name), _COUNT_SECONDS)
+
+    def _on_profile(self, event_type: str | None, body: Mapping[str, Any]) -> None:
+        name, uid = body["metadata"]["name"], body["metadata"]["uid"]
+        if event_type != "DELETED":
+            self._put_profile(body)
+        elif (known := self._cache.profiles.get(name)) and known.uid == uid:
+            self._drop_profile(name)
+
+    def _put_profile(self, body: Mapping[str, Any]) -> None:
+        metadata = body["metadata"]
+        name, uid, generation = metadata["name"], metadata["uid"], metadata.get("generation") or 0
+        known = self._cache.profiles.get(name)
+        if known is not None and (known.uid, known.generation) == (uid, generation):
+            known.version, known.status = metadata["resourceVersion"], body.get("status") or {}
+            return
+        self._cache.profiles[name] = judged(body)
+        self._queue.add(Key("profile", "", name))
+        self._roll_out(name)
+
+    def _drop_profile(self, name: str) -> None:
+        del self._cache.profiles[name]
+        self._roll_out(name)
+
+    def _roll_out(self, profile: str) -> None:
+        """Plan a turn for each workflow that uses a profile."""
+        self._hurry()
+        self._outdated |= dict.fromkeys(self._cache.users(profile))
+
+    async def _follow_profiles(self, stop: asyncio.Event) -> None:
+        """Give workflows whose profile has changed their turns, one after the other: a thousand at once are a storm."""
+        previous: Key | None = None
+        while not await _pause(stop, _ROLLOUT_SECONDS):
+            if self._outdated and not (previous and self._queue.has(previous)):
+                previous = next(iter(self._outdated))
+                del self._outdated[previous]
+                self._queue.add(previous, Lane.SLOW)
 
     def _on_child(self, kind: Kind, event_type: str | None, body: Mapping[str, Any]) -> None:
         child = cache.child_of(kind, body)
@@ -290,7 +370,11 @@ class Operation:
         return again
 
     def _failed(self, key: Key, error: BaseException, delay: float) -> None:
-        what = f"{key.namespace}/{key.name}" if key.name else f"what {key.namespace} shares"
+        what = {
+            "workflow": f"{key.namespace}/{key.name}",
+            "namespace": f"what {key.namespace} shares",
+            "profile": f"the status of the profile {key.name}",
+        }[key.sort]
         if isinstance(error, errors.ApiError):
             logger.warning("Could not bring %s in line: %s; again in %.0f s.", what, error, delay)
         else:

@@ -12,17 +12,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from flowgauge import profiles
-from flowgauge.profiles import ProfileError
-from flowgauge_operator import errors, model, names, plan, status
-from flowgauge_operator.cache import Cache, Child, Entry, Expectation, Key, child_of
+from flowgauge.profiles import Profile, ProfileError
+from flowgauge_operator import errors, model, names, plan, status, vocabulary
+from flowgauge_operator.cache import Cache, Child, Entry, Expectation, Key, ProfileEntry, child_of
 from flowgauge_operator.condition import Resource
-from flowgauge_operator.kinds import SERVICE_MONITOR, WORKFLOW, Kind, Ref
+from flowgauge_operator.kinds import PROFILE, SERVICE_MONITOR, WORKFLOW, Kind, Ref
 from flowgauge_operator.model import SpecError, Workflow
 from flowgauge_operator.promql import ExpressionError
 from flowgauge_operator.render import Capabilities, Options, Problem, Rendered, render, scrape
 from flowgauge_operator.render.manifest import Manifest, digest, hashed, owned
 from flowgauge_operator.status import Outcome, Policy
-from flowgauge_operator.verify import Observation, Owner
+from flowgauge_operator.verify import Observation, Owner, Verdict
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +70,14 @@ class ConflictError(Exception):
     """An object of that name belongs to somebody else."""
 
 
+class UnusableProfileError(Exception):
+    """There is no profile of that name, or it has an error; `reason` says which of the two."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 class Reconciler:
     """Turns keys into calls. One instance lives as long as the process.
 
@@ -111,6 +119,9 @@ class Reconciler:
         if key.sort == "namespace":
             await self._inspect(key)
             return await self._reconcile_shared(key)
+        if key.sort == "profile":
+            await self._report_profile(key)
+            return None
         entry = self._cache.workflows.get(key)
         # Children are deleted with their owner, and the news of theirs may come before the news of its own: without
         # looking, they would be made again for an owner that is gone.
@@ -164,13 +175,12 @@ class Reconciler:
         generation = entry.body["metadata"].get("generation") or 0
         try:
             workflow = model.parse(dict(entry.body))
-            profile = profiles.builtin(workflow.spec.profile)
+            profile = self._profile(workflow.spec.profile)
             rendered = render(workflow, profile, self.capabilities, self._options)
         except SpecError as error:
             problems = [Problem(fault.path, fault.reason, fault.message) for fault in error.faults]
-        except ProfileError as error:
-            message = f"{error.source} {error.message}"
-            problems = [Problem("spec.profile", "UnknownProfile", message)]
+        except UnusableProfileError as error:
+            problems = [Problem("spec.profile", error.reason, str(error))]
         except ExpressionError as error:
             problems = [Problem("spec.profile", "InvalidExpression", str(error))]
         else:
@@ -178,6 +188,22 @@ class Reconciler:
         # Nothing was rendered: the last good children stay.
         profile_name = str((entry.body.get("spec") or {}).get("profile", ""))
         return Outcome(generation, profile_name, None, problems), None
+
+    def _profile(self, name: str) -> Profile:
+        if name in profiles.names():
+            return profiles.builtin(name)
+        entry = self._cache.profiles.get(name)
+        if entry is None:
+            built_in = ", ".join(profiles.names())
+            why = self._cache.no_profiles or f"create a WorkflowProfile {name}"
+            raise UnusableProfileError(
+                "UnknownProfile", f"{name} does not exist; built in are {built_in}; {why}"
+            )
+        if entry.profile is None:
+            raise UnusableProfileError(
+                "ProfileNotAccepted", f"WorkflowProfile {name} is not accepted: {entry.fault}"
+            )
+        return entry.profile
 
     async def _perform(
         self, key: Key, workflow: Workflow, rendered: Rendered, generation: int
@@ -287,7 +313,8 @@ class Reconciler:
         if entry is None or outcome is None or entry.is_deleting:
             return
         body = self.status_of(key, entry, outcome)
-        if status.is_same(entry.status, body):
+        before = entry.status
+        if status.is_same(before, body):
             return
         ref = Ref(WORKFLOW, key.namespace, key.name, entry.uid)
         try:
@@ -295,10 +322,27 @@ class Reconciler:
         except errors.NotFound:
             self._cache.drop_workflow(key)
             return
-        flipped = status.transitions(entry.status, body)
         entry.body = {**entry.body, "status": body}
-        for kind, state, reason, message in flipped:
-            await self._tell(ref, kind, state, reason, message)
+        await self._tell(ref, status.transitions(before, body))
+
+    async def _report_profile(self, key: Key) -> None:
+        """Write what was judged of a profile, and how many use it."""
+        entry = self._cache.profiles.get(key.name)
+        if entry is None:
+            return
+        before = entry.status
+        body = status.of_profile(
+            _verdict(entry), entry.generation, len(self._cache.users(key.name)), before, self._now()
+        )
+        if status.is_same(before, body):
+            return
+        ref = Ref(PROFILE, None, key.name, entry.uid)
+        try:
+            await self._cluster.apply_status(ref, body)
+        except errors.NotFound:
+            return  # the news of its end is on its way
+        entry.status = body
+        await self._tell(ref, status.transitions(before, body))
 
     def status_of(self, key: Key, entry: Entry, outcome: Outcome) -> dict[str, Any]:
         """The status that the workflow should have now."""
@@ -315,20 +359,21 @@ class Reconciler:
             return False
         return not status.is_same(entry.status, self.status_of(key, entry, outcome))
 
-    async def _tell(self, ref: Ref, kind: str, state: str, reason: str, message: str) -> None:
-        try:
-            await self._cluster.event(
-                ref,
-                reason=reason,
-                note=f"{kind} is {state}: {message}",
-                action="Verify" if kind in ("Loaded", "Healthy", "Ready") else "Reconcile",
-                is_warning=state == "False",
-                instance=self._instance,
-            )
-        except errors.ApiError as error:
-            # An Event is for people; the status already says it. In a namespace that goes away nobody reads either.
-            if not _is_terminating(error):
-                logger.warning("Cannot post an Event about %s: %s", ref, error)
+    async def _tell(self, ref: Ref, flipped: Sequence[tuple[str, str, str, str]]) -> None:
+        for kind, state, reason, message in flipped:
+            try:
+                await self._cluster.event(
+                    ref,
+                    reason=reason,
+                    note=f"{kind} is {state}: {message}",
+                    action="Verify" if kind in ("Loaded", "Healthy", "Ready") else "Reconcile",
+                    is_warning=state == "False",
+                    instance=self._instance,
+                )
+            except errors.ApiError as error:
+                # An Event is for people; the status already says it. In a namespace that goes away nobody reads either.
+                if not _is_terminating(error):
+                    logger.warning("Cannot post an Event about %s: %s", ref, error)
 
     async def _reconcile_shared(self, key: Key) -> float | None:
         """The ServiceMonitor that the workflows of a namespace share, as long as one of them needs it."""
@@ -350,6 +395,30 @@ class Reconciler:
             raise failure
         # As with a workflow's own: nobody tells us when a stranger's object goes away.
         return _CONFLICT_SECONDS if failed and failure is None else None
+
+
+def judged(body: Mapping[str, Any]) -> ProfileEntry:
+    """The record of a `WorkflowProfile`: read once, however many workflows use it."""
+    metadata = body["metadata"]
+    profile, fault = None, ""
+    try:
+        profile = vocabulary.read(body, "")
+    except ProfileError as error:
+        fault = f"{error.path}: {error.message}" if error.path else error.message
+    return ProfileEntry(
+        uid=metadata["uid"],
+        version=metadata["resourceVersion"],
+        generation=metadata.get("generation") or 0,
+        status=body.get("status") or {},
+        profile=profile,
+        fault=fault,
+    )
+
+
+def _verdict(entry: ProfileEntry) -> Verdict:
+    if entry.profile is None:
+        return Verdict(False, "InvalidProfile", entry.fault)
+    return Verdict(True, "Valid", vocabulary.expresses(entry.profile))
 
 
 def _identity(step: plan.Step) -> tuple[str, str, str]:

@@ -72,6 +72,21 @@ def build(
     return status.model_dump(by_alias=True, exclude_none=True)
 
 
+def of_profile(
+    verdict: Verdict,
+    generation: int,
+    workflows: int,
+    previous: Mapping[str, Any],
+    now: str,
+) -> dict[str, Any]:
+    """The status of a `WorkflowProfile`; `now` is used where its condition flips."""
+    accepted = _condition("Accepted", verdict, generation, previous, now)
+    status = condition.ProfileStatus(
+        observed_generation=generation, conditions=[accepted], workflows=workflows
+    )
+    return status.model_dump(by_alias=True, exclude_none=True)
+
+
 def _verdicts(
     outcome: Outcome,
     owner: Owner,

@@ -1,12 +1,13 @@
-"""Judge and describe a profile: what of it renders, and what it can express. Pure; used by the command line."""
+"""Judge and describe a profile: what of it renders, and what it can express. Pure; used by `reconcile` and `cli`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import Any
 
 from flowgauge import profiles
-from flowgauge.profiles import ROLES, Profile
+from flowgauge.profiles import ROLES, Profile, ProfileError, Sli
 from flowgauge_operator import measure, promql
 from flowgauge_operator.measure import MissingRoleError, Scope
 from flowgauge_operator.promql import ExpressionError
@@ -15,6 +16,33 @@ from flowgauge_operator.render import rules
 _OWNER = ("namespace-of-nobody", "workflow-of-nobody")
 # What a workflow, an objective or Grafana fills in.
 _VALUES = {"window": "5m", "threshold": "300", "seconds": "300", "slow": "150"}
+
+
+def read(data: Any, source: str) -> Profile:
+    """The profile in a decoded `WorkflowProfile`, all of whose expressions can be used.
+
+    Raises:
+        ProfileError: it cannot be used; the message names each path at fault and the remedy.
+    """
+    profile = profiles.from_object(data, source=source)
+    if profile.name in profiles.names():
+        message = f"is {profile.name!r}, which is built in; choose another name"
+        raise ProfileError(source, "metadata.name", message)
+    if found := faults(profile):
+        (path, message), *others = found
+        more = "".join(f"; spec.{other}: {text}" for other, text in others)
+        raise ProfileError(source, f"spec.{path}", f"{message}{more}")
+    return profile
+
+
+def expresses(profile: Profile) -> str:
+    """One sentence for a status: how much of what there is a profile can express."""
+    missing = [alert for alert in profile.alerts if rules.missing_role(profile, alert)]
+    works = [sli.name for sli in profile.slis if not missing_role(profile, sli)]
+    return (
+        f"{len(profile.families)} families serve {len(profile.alerts) - len(missing)} of {len(profile.alerts)} alerts"
+        f" and objectives of {', '.join(works) or 'no kind but gauge and custom'}"
+    )
 
 
 def faults(profile: Profile) -> list[tuple[str, str]]:
@@ -51,7 +79,9 @@ def described(profile: Profile) -> str:
         ),
         "",
         "objectives",
-        *_columns((sli.name, sli.description) for sli in profile.slis if _works(profile, sli.name)),
+        *_columns(
+            (sli.name, sli.description) for sli in profile.slis if not missing_role(profile, sli)
+        ),
         "",
         "alerts",
         *_columns(
@@ -71,21 +101,22 @@ def described(profile: Profile) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _works(profile: Profile, sli: str) -> bool:
+def missing_role(profile: Profile, sli: Sli) -> str:
+    """The role for want of which the profile cannot express an objective; empty for none."""
     for path, text, scope in _expressions(profile):
-        if path.startswith(f"slis.{sli}."):
+        if path.startswith(f"slis.{sli.name}."):
             try:
                 measure.expand(text, scope)
-            except MissingRoleError:
-                return False
+            except MissingRoleError as error:
+                return rules.wanting(profile, error.role) or error.role
             except ExpressionError:
                 continue
-    return True
+    return ""
 
 
 def _expressions(profile: Profile) -> Iterator[tuple[str, str, Scope]]:
     scope = Scope(profile, *_OWNER, shortest=60).with_values(**_VALUES, due="vector(1)")
-    made = rules.recorded(profile)
+    made = _recorded(profile, scope)
     for recording in profile.recordings:
         own = made | {recording.record}
         yield f"recordings.{recording.record}.expr", recording.expr, replace(scope, recorded=own)
@@ -99,6 +130,21 @@ def _expressions(profile: Profile) -> Iterator[tuple[str, str, Scope]]:
     for panel in profile.panels:
         for i, query in enumerate(panel.queries):
             yield f"panels.{panel.title}.queries[{i}]", query.expr, replace(scope, recorded=made)
+
+
+def _recorded(profile: Profile, scope: Scope) -> frozenset[str]:
+    """What the profile records for a workflow that has all that a recording may need."""
+    made: frozenset[str] = frozenset()
+    for recording in profile.recordings:
+        own = made | {recording.record}
+        try:
+            measure.expand(recording.expr, replace(scope, recorded=own))
+        except MissingRoleError:
+            continue
+        except ExpressionError:
+            pass  # told where the recording is judged; what reads it is not at fault
+        made = own
+    return made
 
 
 def _bound(profile: Profile, text: str) -> float | None:

@@ -134,6 +134,10 @@ class WorkQueue(Generic[K]):
         """Tell whether the key has its turn now."""
         return key in self._active
 
+    def has(self, key: K) -> bool:
+        """Tell whether the key waits for its turn or has it now; one that failed waits for its time, not its turn."""
+        return key in self._waiting or key in self._active
+
     def failures(self, key: K) -> int:
         """Return how often the key has failed in a row."""
         return self._failures.get(key, 0)

@@ -169,7 +169,9 @@ def reasons_in(tree):
                 found |= texts(reason)
             case ast.Call(func=ast.Name(id="SpecError"), args=[_, _, reason]):
                 found |= texts(reason)
-            case ast.Call(func=ast.Name(id="WindowError"), args=[reason, _]):
+            case ast.Call(
+                func=ast.Name(id="WindowError" | "UnusableProfileError"), args=[reason, _]
+            ):
                 found |= texts(reason)
             case ast.Assign(targets=[ast.Name(id="reason")], value=value):
                 found |= texts(value)
@@ -194,7 +196,8 @@ def test_every_condition_reason_is_in_the_table_with_a_remedy():
     reasons = set().union(*map(reasons_in, trees))
 
     row = re.compile(r"^\| [A-Z][A-Za-z, ]+ \| `(\w+)` \| (?:True|False|Unknown) \|", re.MULTILINE)
-    listed = set(row.findall(TEXTS["docs/workflow.md"]))
+    pages = ("docs/workflow.md", "docs/writing-profiles.md")
+    listed = {reason for page in pages for reason in row.findall(TEXTS[page])}
 
     # Some that are known, so that a search that finds nothing does not pass.
     assert {
@@ -225,7 +228,7 @@ def test_every_field_of_the_spec_is_described():
 
 def test_every_built_in_profile_is_named():
     for name in profiles.names():
-        for page in ("README.md", "docs/workflow.md", "docs/profiles.md"):
+        for page in ("README.md", "docs/workflow.md", "docs/writing-profiles.md"):
             assert f"`{name}`" in TEXTS[page] or f"[{name}.yaml]" in TEXTS[page], (name, page)
 
 
@@ -284,7 +287,7 @@ def test_every_value_of_the_chart_is_in_its_table():
 
 
 def expansions():
-    for block in snippets("docs/profiles.md", "promql"):
+    for block in snippets("docs/writing-profiles.md", "promql"):
         for part in block.strip().split("\n\n"):
             comment, expansion = part.split("\n")
             profile, _, macro = comment.removeprefix("# ").partition(": ")
@@ -299,13 +302,13 @@ def test_every_macro_expands_to_what_the_page_shows(profile, macro, expansion):
 
 
 def test_every_macro_is_described():
-    page = TEXTS["docs/profiles.md"]
+    page = TEXTS["docs/writing-profiles.md"]
 
     assert [name for name in (*measure._MACROS, "recorded") if f"`${name}" not in page] == []
 
 
 def test_every_field_of_a_profile_is_described():
-    page = TEXTS["docs/profiles.md"]
+    page = TEXTS["docs/writing-profiles.md"]
     keys = set()
     for file in (ROOT / "library/flowgauge/profiles/builtin").glob("*.yaml"):
         spec = yaml.safe_load(file.read_text(encoding="utf-8"))["spec"]

@@ -313,6 +313,34 @@ def test_a_profile_in_a_file_serves_workflows(file, capsys):
     assert 'result!~"ok|skipped"' in out or 'result!~"ok|skipped"' in out
 
 
+def test_a_profile_and_its_workflow_may_stand_in_one_file(file, capsys):
+    ours = workflow(spec="{profile: nightly, selector: {matchLabels: {app: a}}}")
+    both = file(f"{NIGHTLY}---\n{ours}")
+
+    assert cli.main(["validate", "-f", both]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{both}: WorkflowProfile nightly: valid",
+        f"{both}: shop/orders: valid",
+    ]
+    assert cli.main(["generate", "-f", both]) == 0
+    assert "alert: NightlyHighErrorRate" in capsys.readouterr().out
+    assert cli.main(["profile", "lint", both]) == 0
+    assert capsys.readouterr().out == f"{both}: nightly: valid\n"
+
+
+def test_a_fault_in_a_profile_does_not_hide_what_is_wrong_elsewhere(file, capsys):
+    other = workflow(name="other", spec="{scrape: {mode: Push, interval: soon}}")
+    ours = workflow(spec="{profile: nightly, selector: {matchLabels: {app: a}}}")
+    everything = file(f"{NIGHTLY}{OWN}---\n{ours}---\n{other}")
+
+    assert cli.main(["validate", "-f", everything]) == 1
+    told = capsys.readouterr().err
+    assert f"{everything}: spec.alerts.A.expr: the profile nightly has no step.finished" in told
+    assert "; spec.alerts.B.expr: " in told
+    assert "shop/orders: spec.profile: profile 'nightly' does not exist" in told
+    assert "shop/other: spec.scrape.interval: must be a whole number" in told
+
+
 @pytest.mark.parametrize("name", ["workflow", "nightly"])
 def test_a_profile_whose_name_is_taken_is_refused(file, capsys, name):
     one, two = (
@@ -320,7 +348,8 @@ def test_a_profile_whose_name_is_taken_is_refused(file, capsys, name):
     )
 
     assert cli.main(["validate", "-f", file(workflow()), "--profile", one, "--profile", two]) == 1
-    assert f"metadata.name: {name} is taken; choose another name" in capsys.readouterr().err
+    assert "; choose another name" in (told := capsys.readouterr().err)
+    assert f"metadata.name: {name} is taken" in told or f"is {name!r}, which is built in" in told
 
 
 def test_lint_names_every_fault_with_its_path(file, capsys):

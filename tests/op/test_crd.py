@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -5,14 +6,29 @@ import re2
 import yaml
 from pydantic import BaseModel
 
-from flowgauge_operator import condition, crd, model
+from flowgauge.profiles import (
+    Alert,
+    Family,
+    Outcomes,
+    Panel,
+    ProfileSpec,
+    Query,
+    Recording,
+    Scrape,
+    Sli,
+    Step,
+    decode,
+)
+from flowgauge_operator import condition, crd, model, profile_schema
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = (
-    "crds/flowgauge.dev_monitoredworkflows.yaml",
-    "charts/flowgauge/crds/flowgauge.dev_monitoredworkflows.yaml",
-)
-SCHEMA = crd.monitored_workflow()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+FOLDERS = ("crds", "charts/flowgauge/crds")
+CRDS = crd.definitions()
+SCHEMAS = {
+    made["spec"]["names"]["kind"]: made["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    for made in CRDS.values()
+}
+SCHEMA = SCHEMAS["MonitoredWorkflow"]
 # The API server fills these in by its own rules.
 ITS_OWN = (".apiVersion", ".kind", ".metadata")
 
@@ -28,7 +44,20 @@ def nodes(node, path=""):
         yield from nodes(node["items"], f"{path}[]")
 
 
-NODES = {path: node for path, node in nodes(SCHEMA) if path not in ITS_OWN}
+NODES = {
+    kind + path: node
+    for kind, schema in SCHEMAS.items()
+    for path, node in nodes(schema)
+    if path not in ITS_OWN
+}
+# A vocabulary may be large; a workflow names one and is small.
+LIMITS = {"WorkflowProfile": 512, "MonitoredWorkflow": 64}
+
+
+def limit(path):
+    return LIMITS[path.partition(".")[0]]
+
+
 STRINGS = [p for p, n in NODES.items() if n.get("type") == "string" and "enum" not in n]
 LISTS = [path for path, node in NODES.items() if node.get("type") == "array"]
 MAPS = [path for path, node in NODES.items() if "additionalProperties" in node]
@@ -36,13 +65,20 @@ PATTERNS = [path for path, node in NODES.items() if "pattern" in node]
 FIELDS = [path for path in NODES if not path.endswith(("[]", "{}"))]
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_the_committed_crd_is_what_the_models_say(file):
-    assert yaml.safe_load((ROOT / file).read_text()) == crd.monitored_workflow()
+@pytest.mark.parametrize("folder", FOLDERS)
+@pytest.mark.parametrize("file", CRDS)
+def test_the_committed_crd_is_what_the_models_say(folder, file):
+    assert yaml.safe_load((ROOT / folder / file).read_text()) == CRDS[file]
 
 
-def test_both_committed_copies_are_the_same_bytes():
-    assert len({(ROOT / file).read_bytes() for file in FILES}) == 1
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_nothing_else_is_in_the_folder(folder):
+    assert {file.name for file in (ROOT / folder).iterdir()} == set(CRDS)
+
+
+@pytest.mark.parametrize("file", CRDS)
+def test_both_committed_copies_are_the_same_bytes(file):
+    assert len({(ROOT / folder / file).read_bytes() for folder in FOLDERS}) == 1
 
 
 def test_every_string_has_an_upper_bound():
@@ -50,7 +86,7 @@ def test_every_string_has_an_upper_bound():
 
 
 def test_every_list_has_an_upper_bound():
-    assert [path for path in LISTS if not NODES[path].get("maxItems", 10**9) <= 64] == []
+    assert [path for path in LISTS if not NODES[path].get("maxItems", 10**9) <= limit(path)] == []
 
 
 def test_every_map_has_an_upper_bound():
@@ -68,16 +104,14 @@ def test_every_pattern_is_one_that_the_api_server_compiles():
 
 
 def test_a_port_is_a_bounded_number_or_name():
-    port = NODES[".spec.scrape.port"]
+    port = NODES["MonitoredWorkflow.spec.scrape.port"]
 
     assert port["x-kubernetes-int-or-string"] is True
     assert port["maxLength"] == 15
 
 
 def test_nothing_is_preserved_that_the_schema_does_not_know():
-    text = yaml.safe_dump(crd.monitored_workflow())
-
-    assert "x-kubernetes-preserve-unknown-fields" not in text
+    assert "x-kubernetes-preserve-unknown-fields" not in yaml.safe_dump(CRDS)
     assert not {"$ref", "$defs", "title", "const"} & {
         key for node in NODES.values() for key in node
     }
@@ -101,14 +135,15 @@ def test_every_rule_has_one_line_and_a_message():
     assert [r for r in rules if "\n" in r["rule"] + r["message"] or not r["message"]] == []
 
 
-@pytest.mark.parametrize(("path", "key"), [(".spec.slos", "name"), (".spec.alerts.extra", "name")])
+@pytest.mark.parametrize(("path", "key"), [("spec.slos", "name"), ("spec.alerts.extra", "name")])
 def test_names_within_a_list_are_unique_by_schema(path, key):
-    assert NODES[path]["x-kubernetes-list-type"] == "map"
-    assert NODES[path]["x-kubernetes-list-map-keys"] == [key]
+    assert NODES[f"MonitoredWorkflow.{path}"]["x-kubernetes-list-type"] == "map"
+    assert NODES[f"MonitoredWorkflow.{path}"]["x-kubernetes-list-map-keys"] == [key]
 
 
-def test_conditions_merge_by_type():
-    assert NODES[".status.conditions"]["x-kubernetes-list-map-keys"] == ["type"]
+@pytest.mark.parametrize("kind", SCHEMAS)
+def test_conditions_merge_by_type(kind):
+    assert NODES[f"{kind}.status.conditions"]["x-kubernetes-list-map-keys"] == ["type"]
 
 
 def test_every_model_field_is_in_the_schema():
@@ -131,6 +166,18 @@ def test_kubectl_prints_these_columns():
         "Profile",
         "Age",
     ]
+
+
+def test_every_field_of_a_profile_is_in_the_schema_and_nothing_else_is_described():
+    records = {ProfileSpec, Scrape, Family, Outcomes, Recording, Alert, Sli, Panel, Query, Step}
+    fields = {f"{r.__name__}.{field.name}" for r in records for field in dataclasses.fields(r)}
+    spec = SCHEMAS["WorkflowProfile"]["properties"]["spec"]
+
+    assert set(profile_schema.FIELDS) == fields
+    assert set(spec["properties"]) == {
+        decode.key_of(field.name) for field in dataclasses.fields(ProfileSpec)
+    }
+    assert spec["required"] == ["title", "description"]
 
 
 class Tree(BaseModel):

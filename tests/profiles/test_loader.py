@@ -163,7 +163,7 @@ BROKEN = {
     panel("title: T, unit: milliseconds"): (
         "spec.panels[0].unit: is 'milliseconds', must be one of ratio, seconds, bytes, per_second, cost"
     ),
-    panel("title: T, steps: [[1]]"): "spec.panels[0].steps[0]: must be a list of 2",
+    panel("title: T, steps: [{value: 1}]"): "spec.panels[0].steps[0].color: is missing; add it",
 }
 
 

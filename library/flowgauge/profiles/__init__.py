@@ -8,7 +8,14 @@ if TYPE_CHECKING:
     from typing import Any
 
     from flowgauge.profiles.decode import ProfileError
-    from flowgauge.profiles.loader import DEFAULT, builtin, from_object, names, parse
+    from flowgauge.profiles.loader import (
+        DEFAULT,
+        StrictLoader,
+        builtin,
+        from_object,
+        names,
+        parse,
+    )
     from flowgauge.profiles.roles import LABELS, ROLES, UNITS, Role
     from flowgauge.profiles.types import (
         Alert,
@@ -16,10 +23,12 @@ if TYPE_CHECKING:
         Outcomes,
         Panel,
         Profile,
+        ProfileSpec,
         Query,
         Recording,
         Scrape,
         Sli,
+        Step,
     )
 
 __all__ = [
@@ -33,11 +42,14 @@ __all__ = [
     "Panel",
     "Profile",
     "ProfileError",
+    "ProfileSpec",
     "Query",
     "Recording",
     "Role",
     "Scrape",
     "Sli",
+    "Step",
+    "StrictLoader",
     "builtin",
     "from_object",
     "names",
@@ -54,12 +66,15 @@ _HOMES = {
     "Panel": "types",
     "Profile": "types",
     "ProfileError": "decode",
+    "ProfileSpec": "types",
     "Query": "types",
     "ROLES": "roles",
     "Recording": "types",
     "Role": "roles",
     "Scrape": "types",
     "Sli": "types",
+    "Step": "types",
+    "StrictLoader": "loader",
     "UNITS": "roles",
     "builtin": "loader",
     "from_object": "loader",

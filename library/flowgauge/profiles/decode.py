@@ -91,20 +91,7 @@ class Decoder:
     def _list(self, member: Any, data: Any, path: str) -> tuple[Any, ...]:
         if not isinstance(data, list):
             self.fail(path, f"is {_kind_of(data)}, must be a list")
-        if typing.get_origin(member) is tuple:
-            return tuple(
-                self._pair(typing.get_args(member), item, f"{path}[{i}]")
-                for i, item in enumerate(data)
-            )
         return tuple(self.decode(member, item, f"{path}[{i}]") for i, item in enumerate(data))
-
-    def _pair(self, members: tuple[Any, ...], data: Any, path: str) -> tuple[Any, ...]:
-        if not isinstance(data, list) or len(data) != len(members):
-            self.fail(path, f"must be a list of {len(members)}")
-        return tuple(
-            self.decode(m, item, f"{path}[{i}]")
-            for i, (m, item) in enumerate(zip(members, data, strict=True))
-        )
 
     def _map(self, member: Any, data: Any, path: str) -> dict[str, Any]:
         if not isinstance(data, dict):

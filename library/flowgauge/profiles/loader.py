@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import re
 from collections.abc import Hashable, Iterable
@@ -13,7 +12,7 @@ import yaml
 
 from flowgauge.profiles.decode import Decoder, ProfileError
 from flowgauge.profiles.roles import LABELS, ROLES, UNITS
-from flowgauge.profiles.types import Alert, Family, Panel, Profile, Recording, Scrape, Sli
+from flowgauge.profiles.types import Alert, Family, Profile, ProfileSpec
 
 API_VERSION = "flowgauge.dev/v1alpha1"
 KIND = "WorkflowProfile"
@@ -38,21 +37,7 @@ _ALLOWED = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class _Spec:
-    title: str
-    description: str
-    extends: str | None = _BASE
-    scrape: Scrape = dataclasses.field(default_factory=Scrape)
-    alert_prefix: str = ""
-    families: tuple[Family, ...] = ()
-    recordings: tuple[Recording, ...] = ()
-    alerts: tuple[Alert, ...] = ()
-    slis: tuple[Sli, ...] = ()
-    panels: tuple[Panel, ...] = ()
-
-
-class _StrictLoader(yaml.SafeLoader):
+class StrictLoader(yaml.SafeLoader):
     """Safe YAML in which a key that stands twice is an error instead of a silent loss."""
 
 
@@ -72,9 +57,10 @@ def _strict_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any
     return loader.construct_mapping(node)
 
 
-_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _strict_mapping)
+StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _strict_mapping)
 
 
+@functools.cache
 def names() -> tuple[str, ...]:
     """The names of the built-in profiles, sorted."""
     files = (
@@ -107,7 +93,7 @@ def parse(text: str, *, source: str) -> Profile:
         ProfileError: the text is no YAML or no profile; the message names path and remedy.
     """
     try:
-        data = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
+        data = yaml.load(text, Loader=StrictLoader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
         raise ProfileError(
             source, "", f"is not valid YAML: {' '.join(str(error).split())}"
@@ -130,13 +116,13 @@ def from_object(data: Any, *, source: str) -> Profile:
     metadata = data.get("metadata")
     if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
         decoder.fail("metadata.name", "is missing; give the profile a name")
-    spec: _Spec = decoder.decode(_Spec, data.get("spec", {}), "spec")
+    spec: ProfileSpec = decoder.decode(ProfileSpec, data.get("spec", {}), "spec")
     # Before the base is merged in: afterwards what stands twice is lost, and positions are those of nobody's file.
     _check(spec, decoder)
     return _assemble(metadata["name"], spec, decoder)
 
 
-def _assemble(name: str, spec: _Spec, decoder: Decoder) -> Profile:
+def _assemble(name: str, spec: ProfileSpec, decoder: Decoder) -> Profile:
     if spec.extends not in (None, _BASE):
         decoder.fail("spec.extends", f"is {spec.extends!r}, must be {_BASE!r} or null")
     base = builtin(_BASE) if spec.extends and name != _BASE else None
@@ -178,7 +164,7 @@ def _merged(
     return (*merged, *places.values())
 
 
-def _check(profile: _Spec, decoder: Decoder) -> None:
+def _check(profile: ProfileSpec, decoder: Decoder) -> None:
     for kind, key in (
         ("families", ("name", "role")),
         ("recordings", ("record",)),

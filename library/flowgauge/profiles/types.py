@@ -107,8 +107,16 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """From this value on, in the panel's base unit, the panel has this colour."""
+
+    value: float
+    color: str
+
+
+@dataclass(frozen=True, slots=True)
 class Panel:
-    """A dashboard panel over roles. `steps` are (value, colour) thresholds above the first, which is `color`.
+    """A dashboard panel over roles; below the first of its `steps` it has `color`.
 
     `replaces` is the title of the inherited panel that this one takes the place of.
     """
@@ -122,7 +130,7 @@ class Panel:
     width: int = 12
     height: int = 8
     color: str = "green"
-    steps: tuple[tuple[float, str], ...] = ()
+    steps: tuple[Step, ...] = ()
     minimum: float | None = None
     maximum: float | None = None
     stack: bool = False
@@ -135,6 +143,22 @@ class Scrape:
 
     port: str | int = "metrics"
     path: str = "/metrics"
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileSpec:
+    """A profile as its file or object has it, before it inherits from what it extends."""
+
+    title: str
+    description: str
+    extends: str | None = "base"
+    scrape: Scrape = Scrape()
+    alert_prefix: str = ""
+    families: tuple[Family, ...] = ()
+    recordings: tuple[Recording, ...] = ()
+    alerts: tuple[Alert, ...] = ()
+    slis: tuple[Sli, ...] = ()
+    panels: tuple[Panel, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from flowgauge.profiles import Panel, Profile, Query
+from flowgauge.profiles import Panel, Profile, Query, Step
 from flowgauge_operator import measure, names, promql, slo
 from flowgauge_operator.measure import Scope
 from flowgauge_operator.model import Workflow
@@ -93,7 +93,7 @@ def _slo_panels(slos: Sequence[SloView]) -> list[Panel]:
     for view in slos:
         share = view.objective / 100
         chosen = f'{{$owner,slo="{view.name}"}}'
-        paged = ((view.paged_above, "red"),) if view.paged_above else ()
+        paged = (Step(view.paged_above, "red"),) if view.paged_above else ()
         red = " Above the red line someone is paged." if paged else ""
         panels += [
             Panel(
@@ -108,7 +108,7 @@ def _slo_panels(slos: Sequence[SloView]) -> list[Panel]:
                 height=7,
                 unit="ratio",
                 color="red",
-                steps=((0.0, "orange"), (0.25, "green")),
+                steps=(Step(0.0, "orange"), Step(0.25, "green")),
                 maximum=1,
                 queries=(Query(f"{slo.REMAINING}{chosen}"),),
             ),
@@ -121,7 +121,7 @@ def _slo_panels(slos: Sequence[SloView]) -> list[Panel]:
                 height=7,
                 unit="ratio",
                 color="red",
-                steps=((share, "green"),),
+                steps=(Step(share, "green"),),
                 minimum=0,
                 maximum=1,
                 queries=(Query(f"1 - {slo.PERIOD}{chosen}"),),
@@ -135,7 +135,7 @@ def _slo_panels(slos: Sequence[SloView]) -> list[Panel]:
                 height=7,
                 color="green",
                 minimum=0,
-                steps=((1.0, "orange"), *paged),
+                steps=(Step(1.0, "orange"), *paged),
                 queries=(
                     Query(
                         f"{view.burn_record}{chosen} / {slo.budget(view.objective):f}", "burn rate"
@@ -223,7 +223,7 @@ def _target(index: int, query: Query, panel: Panel, scope: Scope) -> dict[str, A
 def _defaults(panel: Panel) -> dict[str, Any]:
     steps = [
         {"color": panel.color, "value": None},
-        *({"color": c, "value": v} for v, c in panel.steps),
+        *({"color": step.color, "value": step.value} for step in panel.steps),
     ]
     defaults: dict[str, Any] = {
         "unit": _UNITS[panel.unit],
