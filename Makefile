@@ -39,7 +39,7 @@ $(OPERATOR_VENV)/.done: $(VENV)/.done requirements/operator.txt $(SOURCES)
 setup: $(VENV)/.done $(OPERATOR_VENV)/.done ## make the Python environments
 
 .PHONY: tools
-tools: $(VENV)/.done ## build the cluster parts (about ten minutes, once; cached outside the work tree)
+tools: $(VENV)/.done ## build the cluster parts (about eleven minutes, once; cached outside the work tree)
 	@$(PY) -m rig.tools $(if $(KUBECONFIG),kubectl)
 
 # -- the main job -----------------------------------------------------------------------------------------------------

@@ -57,10 +57,11 @@ def alerts() -> str:
         "`Workflow` before them. A name leads to what to do when the alert fires; [workflow.md](workflow.md#tuning-alerts)",
         "says how to change it.",
         "",
-        "Thresholds are in base units. Where profiles differ in threshold, duration or severity, they are named.",
+        "Thresholds are in base units. Where profiles differ in threshold, duration or severity, they are named. What the",
+        "labels `outage` and `burn_tier` do is in [notifications.md](notifications.md#what-silences-what).",
         "",
         *_table(
-            ("alert", "severity", "for", "threshold", "fires when"),
+            ("alert", "severity", "for", "threshold", "label `outage`", "fires when"),
             (row for name, each in found.items() for row in _described(name, each)),
         ),
         *_table(
@@ -128,6 +129,18 @@ def vocabularies() -> str:
             ((f"`{name}`", *(_served(profile, name) for profile in known)) for name in slis),
         ),
         "",
+        "## What is tested",
+        "",
+        "On real parts, for each of these profiles:",
+        "",
+        "- **The contract**, for the five of the library: a program that does all that the library can measure is scraped by",
+        "  Prometheus, and each selector and label of each rule and panel of a workflow with every feature has series there;",
+        "  nothing is excepted. Every rule is evaluated, and every recording rule records. For those of engines: names and",
+        "  labels are those that the engines expose.",
+        "- **Every alert** fires, stays silent and resolves under promtool: with no data, with counters that restart, and with",
+        "  series that begin with their first event. `RetryStorm` does not fire over these: it asks for a day of history.",
+        "- **Every rule** passes the linters of promtool and of pint.",
+        "",
         "## Families by role",
         "",
         *_table(
@@ -143,10 +156,11 @@ def vocabularies() -> str:
 
 def _described(name: str, found: list[tuple[Profile, Alert]]) -> Iterator[tuple[str, ...]]:
     """One row for each form of an alert; the form that most profiles have names none of them."""
-    forms: dict[tuple[str, str, str, str], list[str]] = {}
+    forms: dict[tuple[str, ...], list[str]] = {}
     for profile, alert in found:
         bound = "-" if alert.threshold is None else f"{alert.threshold:g} {alert.unit}".strip()
-        form = (alert.severity, alert.for_, bound, alert.summary.rstrip("."))
+        outage = alert.outage or "-"
+        form = (alert.severity, alert.for_, bound, outage, alert.summary.rstrip("."))
         forms.setdefault(form, []).append(profile.name)
     most = max(forms.values(), key=len)
     for form, names in forms.items():

@@ -182,6 +182,13 @@ TOOLS: tuple[Tool, ...] = (
         stamps=_prometheus_stamps,
         seconds=5,
     ),
+    GoTool(
+        name="pint",
+        module="github.com/cloudflare/pint",
+        binaries={"pint": "github.com/cloudflare/pint/cmd/pint"},
+        stamps=lambda version: {"main.version": version},
+        seconds=60,
+    ),
 )
 
 # Built only when it is named: the peer of a benchmark.

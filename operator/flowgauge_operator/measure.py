@@ -24,6 +24,8 @@ OWNER_LABELS = (names.NAMESPACE_LABEL, names.WORKFLOW_LABEL)
 _CLASSES = ("good", "bad", "counted")
 # Values that only some workflows have; what is written over them does not exist for the others.
 _OPTIONAL = ("due",)
+# The time before a window in which a series must have been there not to be new.
+_BEFORE = "1h"
 _MACRO = re.compile(r"\$([a-z]+)\(")
 _ROLE = re.compile(
     r"(?P<role>[a-z]+\.[a-z_]+)\s*(\{(?P<matchers>.*)\})?\s*(\[(?P<window>[^\]]+)\])?(?P<offset>\s+offset\s+[0-9a-z]+)?",
@@ -393,11 +395,17 @@ def _summed(function: str) -> Callable[[_Measure, Scope, str], str]:
 
 
 def _ranged(function: str, source: _Source, measure: _Measure, scope: Scope) -> str:
-    name = probe(source.family, native=scope.native) if source.counts else source.name
-    expr = f"{function}({name}{{{promql.matchers(source.matchers)}}}[{measure.window}]{measure.offset})"
-    if source.counts:
-        return f"histogram_count({expr})" if _is_native(source, scope) else expr
-    return _scaled(expr, source.family.factor)
+    selector = _counter(source, scope)
+    if _is_native(source, scope):
+        # A native histogram has no maximum over time, which telling new series apart would need.
+        function = "increase" if function == "events" else function
+        return f"histogram_count({function}({selector}[{measure.window}]{measure.offset}))"
+    expr = (
+        _events(selector, measure)
+        if function == "events"
+        else f"{function}({selector}[{measure.window}]{measure.offset})"
+    )
+    return expr if source.counts else _scaled(expr, source.family.factor)
 
 
 def _is_native(source: _Source, scope: Scope) -> bool:
@@ -407,6 +415,26 @@ def _is_native(source: _Source, scope: Scope) -> bool:
 def probe(family: Family, *, native: bool) -> str:
     """The name of the series that prove the family; a native histogram is one series of the family's own name."""
     return family.name if native and family.type == "histogram" else family.probe
+
+
+def _counter(source: _Source, scope: Scope) -> str:
+    name = probe(source.family, native=scope.native) if source.counts else source.name
+    return f"{name}{{{promql.matchers(source.matchers)}}}"
+
+
+def _events(selector: str, measure: _Measure) -> str:
+    """The increase of each series; of one that was not there before the window, all that it counts.
+
+    A series that begins with its first event does not increase by it. Whether it was there is asked of a time before,
+    not of an instant: one failed scrape would make old totals new.
+    """
+    if measure.offset:
+        raise ExpressionError("$events takes no offset; use $increase")
+    window = measure.window
+    known = window.startswith("$") or duration.seconds(window) <= duration.seconds(_BEFORE)
+    before = f"last_over_time({selector}[{_BEFORE if known else window}] offset {window})"
+    born = f"(max_over_time({selector}[{window}]) unless {before})"
+    return f"({born} or increase({selector}[{window}]))"
 
 
 def _aggregated(operator: str) -> Callable[[_Measure, Scope, str], str]:
@@ -584,10 +612,11 @@ class ThresholdError(ExpressionError):
 
 
 # Macros that read a range, and so need a window.
-_OVER_TIME = ("rate", "increase", "latest", "quantile", "buckets", "mean", "within")
+_OVER_TIME = ("rate", "increase", "events", "latest", "quantile", "buckets", "mean", "within")
 _MACROS: dict[str, Callable[[_Measure, Scope, str], str]] = {
     "rate": _summed("rate"),
     "increase": _summed("increase"),
+    "events": _summed("events"),
     **{operator: _aggregated(operator) for operator in ("sum", "max", "min", "avg", "count")},
     "absent": _absent,
     "latest": _latest,

@@ -265,7 +265,8 @@ def test_every_metric_of_the_operator_is_in_the_table():
 def test_every_verb_of_the_role_is_explained():
     page = TEXTS["docs/operator.md"]
     rbac = page[page.index("## RBAC") : page.index("## Health")]
-    chart = (ROOT / "charts/flowgauge/templates/rbac.yaml").read_text(encoding="utf-8")
+    templates = ROOT / "charts/flowgauge/templates"
+    chart = "".join((templates / n).read_text() for n in ("rbac.yaml", "_helpers.tpl"))
 
     for listed in re.findall(r"(?:resources|verbs): \[([^\]]+)\]", chart):
         for word in listed.split(", "):

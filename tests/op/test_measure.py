@@ -176,6 +176,17 @@ EXPANSIONS = [
         "$rate(restore.duration[10m])",
         'sum by (namespace, monitored_workflow) (rate(contd_restore_duration_milliseconds_count{namespace="shop",monitored_workflow="orders"}[10m]))',
     ),
+    # A series that is new counts from zero; `unless` makes sure that none is counted twice.
+    (
+        "workflow",
+        "$events(checksum.failed[15m])",
+        'sum by (namespace, monitored_workflow) (((max_over_time(workflow_checksum_mismatches_total{namespace="shop",monitored_workflow="orders"}[15m]) unless last_over_time(workflow_checksum_mismatches_total{namespace="shop",monitored_workflow="orders"}[1h] offset 15m)) or increase(workflow_checksum_mismatches_total{namespace="shop",monitored_workflow="orders"}[15m])))',
+    ),
+    (
+        "workflow",
+        "$events(run.duration[2h])",
+        'sum by (namespace, monitored_workflow) (((max_over_time(workflow_run_duration_seconds_count{namespace="shop",monitored_workflow="orders"}[2h]) unless last_over_time(workflow_run_duration_seconds_count{namespace="shop",monitored_workflow="orders"}[2h] offset 2h)) or increase(workflow_run_duration_seconds_count{namespace="shop",monitored_workflow="orders"}[2h])))',
+    ),
     (
         "contd",
         "$min(run.success_ratio)",
@@ -527,6 +538,8 @@ def test_native_histograms_take_any_threshold(threshold):
         ("$within(run.duration[5m])", "$within is for latency SLOs"),
         ("$quantile(0.9, run.finished[5m])", "run.finished is no histogram"),
         ("$rate(run.finished[5 m])", "'5 m' is no duration"),
+        ("$events(run.finished)", "$events needs a window"),
+        ("$events(run.finished[5m] offset 1d)", "$events takes no offset; use $increase"),
         ("$rate(run.finished[5m], stage)", "'stage' is no semantic label"),
         ('$rate(run.finished{status="x"}[5m])', "are no matchers over semantic labels"),
         ("$rate(run.finished{outcome='x'}[5m])", "are no matchers over semantic labels"),

@@ -20,10 +20,14 @@ class Cases:
     good: Series
     resolves: Series
     resolved: str
+    fires: dict[str, Series] = field(default_factory=dict)
     silent: dict[str, Series] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
+    outage: str = ""
     step: str = "1m"
     fires_without_data: bool = False
+    # Why a series that begins with its first event does not fire, where it does not.
+    unseen: str = ""
 
 
 def runs(good, bad=None, **more):
@@ -127,6 +131,7 @@ def absent(what, reason, series):
     role, labels, _ = series
     return Cases(
         severity="warning",
+        outage="absence",
         description=f"No series of {what} of {{owner}}; {reason}",
         at="15m",
         bad=(),
@@ -156,11 +161,6 @@ def recent(**states):
     return tuple(("run.recent", {"outcome": state}, values) for state, values in states.items())
 
 
-def missed(values):
-    """Planned starts that did not happen."""
-    return (("schedule.missed", {"workflow": "nightly"}, values),)
-
-
 def consumers(values, name="in"):
     """Workers or polls of a queue."""
     return (("queue.consumers", {"queue": name}, values),)
@@ -182,9 +182,39 @@ def slots(values):
     return (("worker.slots_free", {"queue": "in", "kind": "ActivityWorker"}, values),)
 
 
+def happened(severity, window, description, role, labels=None, *, by=None):
+    """The cases of an alert for which one event is enough; `window` in minutes, two events at three hours less two."""
+
+    def counted(values):
+        return ((role, labels or {}, values),)
+
+    before = 180 - window
+    return Cases(
+        severity=severity,
+        description=description,
+        at="180m",
+        bad=counted("0x178 2x120"),
+        good=counted("0x300"),
+        resolves=counted("0x178 2x120"),
+        resolved=f"{180 + window}m",
+        fires={"seen by one scrape, by which its pod ends": counted("_x178 2 stale")},
+        silent={
+            "counter reset": counted("5x170 0x130"),
+            "old totals, a window after a scrape that failed": counted(
+                f"5x{before - 1} stale 5x200"
+            ),
+            "old totals, a window after half an hour without scrapes": counted(
+                f"5x{before - 31} _x30 5x200"
+            ),
+        },
+        labels=by or {},
+    )
+
+
 CASES = {
     "TargetDown": Cases(
         severity="critical",
+        outage="cause",
         description="Prometheus knows targets of {owner} but none of them answered for five minutes.",
         at="10m",
         bad=up(a="0x60", b="0x60"),
@@ -211,6 +241,7 @@ CASES = {
     ),
     "MetricsAbsent": Cases(
         severity="warning",
+        outage="absence",
         description=(
             "No series of finished runs of {owner}; an idle workflow has them at zero, so nothing is being measured."
         ),
@@ -281,6 +312,7 @@ CASES = {
     ),
     "LowThroughput": Cases(
         severity="warning",
+        outage="effect",
         description="Runs of {owner} end at 0% of yesterday's rate.",
         at="26h",
         bad=runs("0+10x288 2880x72"),
@@ -323,6 +355,7 @@ CASES = {
             "few, though none before": (("step.retried", {"step": "load"}, "0x288 5+5x40"),),
             "always many": (("step.retried", {"step": "load"}, "0+50x400"),),
         },
+        unseen="it asks for a day of history of retries, without which everything looks like a storm",
         step="5m",
     ),
     "PartialFailure": Cases(
@@ -351,6 +384,7 @@ CASES = {
     # Planned at each full hour, with ten minutes of grace; promtool's time begins at 1970.
     "ScheduleMissed": Cases(
         severity="critical",
+        outage="effect",
         description=(
             "A run of {owner} was planned for 1970-01-01 01:00:00 +0000 UTC; none has begun since, and its deadline is"
             " over."
@@ -363,11 +397,16 @@ CASES = {
         silent={
             "counter reset": (("run.started", {}, "5x60 0x1 1x100"), *runs("5x60 0x1 1x100")),
             "begun and failed": (("run.started", {}, "0x60 1x100"), *runs("0x160", "0x62 1x100")),
+            "the run of a pod that starts for it, whose counters begin with it": (
+                ("run.started", {}, "_x61 1x100"),
+                *runs("_x61 1x100"),
+            ),
         },
         fires_without_data=True,
     ),
     "RunOverdue": Cases(
         severity="warning",
+        outage="effect",
         description=(
             "The run of {owner} that was planned for 1970-01-01 01:00:00 +0000 UTC has not ended well, and its deadline"
             " is over."
@@ -379,6 +418,10 @@ CASES = {
         resolved="95m",
         silent={
             "counter reset": (("run.started", {}, "5x60 0 1x100"), *runs("5x61 0 1x100", "0x160")),
+            "ended well in a pod that started for it, whose counters begin with it": (
+                ("run.started", {}, "_x61 1x100"),
+                *runs("_x62 1x100"),
+            ),
             "not begun, which is ScheduleMissed": (
                 ("run.started", {}, "0x160"),
                 *runs("0x160", "0x160"),
@@ -431,15 +474,11 @@ CASES = {
         },
         step="150s",
     ),
-    "ReplayDiverged": Cases(
-        severity="critical",
-        description="1 replays of {owner} in the last 15 minutes did not repeat their history; such runs do not end by themselves.",
-        at="20m",
-        bad=(("replay.diverged", {}, "0x12 1x60"),),
-        good=(("replay.diverged", {}, "0x60"),),
-        resolves=(("replay.diverged", {}, "0x12 1x60"),),
-        resolved="35m",
-        silent={"counter reset": (("replay.diverged", {}, "5x10 0x50"),)},
+    "ReplayDiverged": happened(
+        "critical",
+        15,
+        "2 replays of {owner} in the last 15 minutes did not repeat their history; such runs do not end by themselves.",
+        "replay.diverged",
     ),
     "CheckpointOld": Cases(
         severity="warning",
@@ -457,18 +496,12 @@ CASES = {
             ),
         },
     ),
-    "CheckpointFailed": Cases(
-        severity="warning",
-        description="2 checkpoints of {owner} failed in the last half hour.",
-        at="15m",
-        bad=(("checkpoint.finished", {"outcome": "bad"}, "0x10 2x60"),),
-        good=(
-            ("checkpoint.finished", {"outcome": "bad"}, "0x60"),
-            ("checkpoint.finished", {"outcome": "good"}, "0+1x60"),
-        ),
-        resolves=(("checkpoint.finished", {"outcome": "bad"}, "0x10 2x60"),),
-        resolved="45m",
-        silent={"counter reset": (("checkpoint.finished", {"outcome": "bad"}, "5x10 0x50"),)},
+    "CheckpointFailed": happened(
+        "warning",
+        30,
+        "2 checkpoints of {owner} failed in the last half hour.",
+        "checkpoint.finished",
+        {"outcome": "bad"},
     ),
     "CostSpike": Cases(
         severity="warning",
@@ -525,35 +558,17 @@ CASES = {
             "a peak": busy(used="3x10 4x6 3x60", total="4x60"),
         },
     ),
-    "CardinalityLimitHit": Cases(
-        severity="warning",
-        description="{owner} used 15 times a label set beyond the limit in the last 15 minutes; these count as other.",
-        at="20m",
-        bad=(("series.dropped", {}, "0+1x60"),),
-        good=(("series.dropped", {}, "7x60"),),
-        resolves=(("series.dropped", {}, "0+1x25 25x60"),),
-        resolved="45m",
-        silent={"counter reset": (("series.dropped", {}, "9x10 0x50"),)},
+    "CardinalityLimitHit": happened(
+        "warning",
+        15,
+        "{owner} used 2 times a label set beyond the limit in the last 15 minutes; these count as other.",
+        "series.dropped",
     ),
-    "ChecksumMismatch": Cases(
-        severity="critical",
-        description="2 checksum failures of {owner} in the last hour.",
-        at="15m",
-        bad=(("checksum.failed", {}, "0x10 2x60"),),
-        good=(("checksum.failed", {}, "0x60"),),
-        resolves=(("checksum.failed", {}, "0x10 2x90"),),
-        resolved="75m",
-        silent={"counter reset": (("checksum.failed", {}, "5x10 0x50"),)},
+    "ChecksumMismatch": happened(
+        "critical", 60, "2 checksum failures of {owner} in the last hour.", "checksum.failed"
     ),
-    "DataCorruption": Cases(
-        severity="critical",
-        description="2 checksum failures of {owner} in the last five minutes.",
-        at="12m",
-        bad=(("checksum.failed", {}, "0x10 2x60"),),
-        good=(("checksum.failed", {}, "0x60"),),
-        resolves=(("checksum.failed", {}, "0x10 2x60"),),
-        resolved="20m",
-        silent={"counter reset": (("checksum.failed", {}, "5x10 0x50"),)},
+    "DataCorruption": happened(
+        "critical", 5, "2 checksum failures of {owner} in the last five minutes.", "checksum.failed"
     ),
     "RestoreLatencySLO": Cases(
         severity="warning",
@@ -621,6 +636,7 @@ CASES = {
     ),
     "NoExecutions": Cases(
         severity="warning",
+        outage="effect",
         description="No pipeline of {owner} has ended for twenty minutes, and none is in progress.",
         at="45m",
         bad=runs("0+1x20 20x60") + active("0x80"),
@@ -701,6 +717,7 @@ CASES = {
     ),
     "orchestrix/MetricsAbsent": Cases(
         severity="warning",
+        outage="absence",
         description=(
             "No series of the rate of messages of {owner}; an idle program has it at zero, so nothing is being measured."
         ),
@@ -862,6 +879,7 @@ CASES = {
             "few, though none before": (("run.retried", {}, "0x288 5+5x40"),),
             "always many": (("run.retried", {}, "0+50x400"),),
         },
+        unseen="it asks for a day of history of retries, without which everything looks like a storm",
         step="5m",
     ),
     "prefect/HighErrorRate": Cases(
@@ -879,6 +897,7 @@ CASES = {
     ),
     "SchedulerSilent": Cases(
         severity="critical",
+        outage="cause",
         description="No scheduler of {owner} has sent a heartbeat for five minutes; nothing new is started.",
         at="32m",
         bad=(("worker.beat", {}, "0+12x20 240x40"),),
@@ -915,15 +934,12 @@ CASES = {
         silent={"free now and then": queue("7x9 0 " * 6)},
         labels={"queue": "in"},
     ),
-    "StartsMissed": Cases(
-        severity="warning",
-        description="2 starts of CronWorkflows of {owner} did not happen in the last hour.",
-        at="15m",
-        bad=missed("0x10 2x60"),
-        good=missed("0x60"),
-        resolves=missed("0x10 2x90"),
-        resolved="75m",
-        silent={"counter reset": missed("5x10 0x50")},
+    "StartsMissed": happened(
+        "warning",
+        60,
+        "2 starts of CronWorkflows of {owner} did not happen in the last hour.",
+        "schedule.missed",
+        {"workflow": "nightly"},
     ),
     "celery/QueueWithoutConsumer": Cases(
         severity="critical",
@@ -947,18 +963,13 @@ CASES = {
         silent={"a worker is restarted": consumers("5x4 0x3 5x40")},
         labels={"queue": "in"},
     ),
-    "temporal/ReplayDiverged": Cases(
-        severity="critical",
-        description=(
-            "2 workflow tasks of Transfer of {owner} did not repeat their history in the last 15 minutes."
-        ),
-        at="20m",
-        bad=diverged("0x10 2x60"),
-        good=diverged("0x60"),
-        resolves=diverged("0x10 2x60"),
-        resolved="40m",
-        silent={"counter reset": diverged("5x10 0x50")},
-        labels={"workflow": "Transfer"},
+    "temporal/ReplayDiverged": happened(
+        "critical",
+        15,
+        "2 workflow tasks of Transfer of {owner} did not repeat their history in the last 15 minutes.",
+        "replay.diverged",
+        {"workflow": "Transfer"},
+        by={"workflow": "Transfer"},
     ),
     "WorkflowTasksFailing": Cases(
         severity="warning",

@@ -238,7 +238,28 @@ def test_counters_are_read_through_rates_only(made):
                 counted = [str(p.op) for p in parents if isinstance(p, ast.AggregateExpr)] == [
                     "count"
                 ]
-                assert counted or {*calls(parents)} & {*RATES}, (name_of(rule), str(node))
+                read = counted or {*calls(parents)} & {*RATES} or is_of_new_series(parents)
+                assert read, (name_of(rule), str(node))
+
+
+def is_of_new_series(parents):
+    """Whether the value is read of series only that were not there before the window of their increase."""
+    return any(
+        isinstance(node, ast.BinaryExpr)
+        and str(node.op) == "unless"
+        and [read_over_time(node.lhs)] == [read_over_time(node.rhs, before=True)] != [None]
+        for node in parents
+    )
+
+
+def read_over_time(node, *, before=False):
+    """Selector and window of `max_over_time`; of `last_over_time` what it reads and how long before."""
+    function = "last_over_time" if before else "max_over_time"
+    if not isinstance(node, ast.Call) or node.func.name != function:
+        return None
+    (selector,) = (arg.vector_selector for arg in node.args)
+    matchers = [(m.name, str(m.op), m.value) for m in selector.matchers.matchers]
+    return selector.name, matchers, selector.offset if before else node.args[0].range
 
 
 @every

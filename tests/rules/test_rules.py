@@ -4,6 +4,7 @@ import re
 import subprocess
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -77,7 +78,7 @@ def alerts_of(profile):
 
 def run(promtool, *arguments, cwd):
     return subprocess.run(
-        [promtool, *arguments], cwd=cwd, capture_output=True, text=True, check=False, timeout=120
+        [promtool, *arguments], cwd=cwd, capture_output=True, text=True, check=False, timeout=600
     )
 
 
@@ -207,6 +208,7 @@ def expected(cases, labels, summary, *namespaces):
                 "severity": cases.severity,
                 "namespace": namespace,
                 "monitored_workflow": "orders",
+                **({"outage": cases.outage} if cases.outage else {}),
                 **labels,
             },
             "exp_annotations": {
@@ -219,7 +221,7 @@ def expected(cases, labels, summary, *namespaces):
 
 
 def cases_of(alert, cases, profile, summary):
-    """The tests of one alert: fires, silent, resolves, no data, counter reset, two workflows of one name."""
+    """The tests of one alert: fires, silent, resolves, no data, two workflows of one name, and the series just born."""
 
     # The other workflow has series only where they matter, which saves time; absence would fire without them.
     quiet = cases.good if cases.fires_without_data else ()
@@ -238,14 +240,62 @@ def cases_of(alert, cases, profile, summary):
         }
 
     without = ("shop", "other") if cases.fires_without_data else ()
+    late = () if cases.unseen else ("shop",)
     return [
         case("fires", cases.bad, check(cases.at, "shop"), other=cases.good),
         case("stays silent", cases.good, check(cases.at)),
         case("resolves", cases.resolves, check(cases.at, "shop"), check(cases.resolved)),
         case("no data", (), check(cases.at, *without), other=()),
         case("two of one name", cases.bad, check(cases.at, "shop", "other"), other=cases.bad),
+        *(case(name, given, check(cases.at, "shop")) for name, given in cases.fires.items()),
         *(case(name, given, check(cases.at)) for name, given in cases.silent.items()),
+        *([case(BORN, born(cases.bad), check(cases.at, *late))] if counters(cases) else []),
     ]
+
+
+BORN = "series that begin with their first event"
+
+
+def counters(cases):
+    """The entries of a case that count, as series that begin at zero do."""
+    kinds = ("counter", "histogram")
+    return [e for e in cases.bad if profiles.ROLES[_parted(e[0])[0]].instrument in kinds]
+
+
+def born(entries):
+    """The same series, each counter without what was before its first event; a histogram's begin together."""
+    counted = {id(entry) for entry in counters(SimpleNamespace(bad=entries))}
+
+    def whole(role, labels):
+        return _parted(role)[0], *sorted((k, v) for k, v in labels.items() if k != "le")
+
+    begin = {}
+    for role, labels, values in entries:
+        first = next((i for i, v in enumerate(samples(values)) if v not in ("_", 0)), None)
+        if first is not None:
+            key = whole(role, labels)
+            begin[key] = min(first, begin.get(key, first))
+
+    def late(role, labels, values):
+        first = begin.get(whole(role, labels))
+        rest = [] if first is None else samples(values)[first:]
+        return role, labels, " ".join(["_"] * (first or 1) + [f"{v}" for v in rest])
+
+    return tuple(late(*entry) if id(entry) in counted else entry for entry in entries)
+
+
+def samples(values):
+    """Each sample of promtool's notation, as a number or `_`."""
+    found = []
+    for part in values.split():
+        if match := re.fullmatch(r"(-?[\d.]+)(?:([+-][\d.]+))?x(\d+)", part):
+            start, step = Decimal(match[1]), Decimal(match[2] or 0)
+            found += [start + i * step for i in range(int(match[3]) + 1)]
+        elif match := re.fullmatch(r"_x(\d+)", part):
+            found += ["_"] * int(match[1])
+        else:
+            found.append(part if part in ("_", "stale") else Decimal(part))
+    return found
 
 
 def write_tests(folder, profile, alert, cases, content, *, whole=True):
@@ -257,7 +307,9 @@ def write_tests(folder, profile, alert, cases, content, *, whole=True):
     made = cases_of(alert, cases, profile, rule["annotations"]["summary"])
     if not whole:
         # The form of an alert is tested once; here it is whether the vocabulary's names and units are right.
-        made = [case for case in made if case["name"] in ("fires", "resolves", "counter reset")]
+        made = [
+            case for case in made if case["name"] in ("fires", "resolves", "counter reset", BORN)
+        ]
     # Otherwise promtool takes the groups in any order, and an alert may read what is recorded a step later.
     order = [group["name"] for group in content]
     content = {
@@ -507,7 +559,14 @@ def test_freshness_by_a_counter_is_bad_from_the_age_after_the_last_good_run(
 
     rules = write(tmp_path / "rules.yaml", {"groups": content})
     checks = [bad("10m", 0), bad("2h20m", 0), bad("2h40m", 1), bad("6h", 1)]
+    first = [("run.finished", {"outcome": "good"}, "_x30 1x330")]
     tests = [
+        {
+            "name": "the first good run, with which its series begins",
+            "interval": "1m",
+            "input_series": series(profile, "shop", first),
+            "promql_expr_test": [bad("20m", 1), bad("2h20m", 0), bad("2h40m", 1)],
+        },
         {
             "name": "data",
             "interval": "1m",
@@ -592,14 +651,34 @@ def test_every_alert_of_a_profile_has_cases(profile):
 
 
 def test_every_alert_over_a_counter_has_a_reset_among_its_cases():
-    kinds = ("counter", "histogram")
-    counted = [
-        name
-        for name, cases in (CASES | BURNS).items()
-        if any(profiles.ROLES[_parted(role)[0]].instrument in kinds for role, *_ in cases.bad)
-    ]
+    counted = [name for name, cases in (CASES | BURNS).items() if counters(cases)]
 
     assert [name for name in counted if "counter reset" not in (CASES | BURNS)[name].silent] == []
+
+
+def test_every_alert_has_every_kind_of_case():
+    kinds = {"fires", "stays silent", "resolves", "no data", "two of one name"}
+    for profile in PROFILES:
+        for alert, name in alerts_of(profile).items():
+            made = {case["name"] for case in cases_of(alert, CASES[name], profile, "")}
+            assert kinds | ({BORN} if counters(CASES[name]) else set()) <= made, alert
+
+
+def test_a_series_just_born_has_nothing_before_its_first_event():
+    run = {"handler": "handle"}
+    given = [("run.finished", {"outcome": "bad"}, "0x2 1+2x2"), ("run.finished", {}, "0x3")]
+    given += [("run.duration_bucket", {"le": "1"}, "0x4"), ("run.active", {}, "0x1 1")]
+    given += [("run.duration_bucket", {"le": "+Inf"}, "0x1 2x2")]
+    given += [("handler.failed", run, "_x2 1 stale")]
+
+    assert [values for *_, values in born(given)] == [
+        "_ _ _ 1 3 5",
+        "_",
+        "_ _ 0 0 0",
+        "0x1 1",
+        "_ _ 2 2 2",
+        "_ _ 1 stale",
+    ]
 
 
 def test_every_case_is_of_an_alert_that_is_rendered():
@@ -612,3 +691,11 @@ def test_every_case_is_of_an_alert_that_is_rendered():
     }
 
     assert (set(CASES), set(BURNS)) == (rendered, burns)
+
+
+def test_what_fires_without_data_has_a_part_in_an_outage():
+    """Else a dead target would be told twice: by TargetDown, and by what fires because nothing is scraped."""
+    silent = {name for name, cases in CASES.items() if cases.fires_without_data}
+
+    assert silent
+    assert [name for name in silent if not CASES[name].outage] == []

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from flowgauge.profiles import Family, Profile
-from flowgauge_operator import duration, measure, promql, slo
+from flowgauge_operator import duration, measure, names, promql, slo
 from flowgauge_operator.measure import Scope
 from flowgauge_operator.model import BurnAlert, Override, Severity, Slo, SpecError, Workflow
 from flowgauge_operator.render import maintenance, rule
@@ -180,7 +180,9 @@ def _burn_alerts(
             **workflow.spec.alerts.labels,
             **own.labels,
             "severity": own.severity or common.severity or burn.severity,
-            "burn_tier": burn.tier,
+            names.BURN_TIER_LABEL: burn.tier,
+            # Nothing can be fresh while nothing is seen; the other objectives are silent then.
+            **rule.outage("effect" if objective.freshness else ""),
             **ready.labels,
         }
         page = burn.name.removeprefix(BURN_PREFIX)

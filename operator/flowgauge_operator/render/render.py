@@ -9,7 +9,7 @@ from typing import Any
 from flowgauge.profiles import Profile
 from flowgauge_operator import cron, duration, measure, names
 from flowgauge_operator.model import Workflow
-from flowgauge_operator.render import maintenance, scrape, template
+from flowgauge_operator.render import maintenance, notify, scrape, template
 from flowgauge_operator.render.manifest import Manifest, child
 from flowgauge_operator.render.options import RULES_LABEL, Capabilities, Options, Problem, SloView
 
@@ -57,6 +57,12 @@ def render(
     children.append(_rule_object(workflow, groups, capabilities, options))
     if workflow.spec.dashboard.mode != "None":
         children.append(_dashboard(workflow, look.bound_dashboard(workflow), options))
+    if workflow.spec.notify is not None:
+        if capabilities.has("AlertmanagerConfig"):
+            labels = options.alertmanager_config_labels
+            children.append(notify.alertmanager_config(workflow, workflow.spec.notify, labels))
+        else:
+            notes = (*notes, "AlertmanagerConfig is not available: spec.notify notifies nobody")
     if not capabilities.has("PrometheusRule"):
         notes = (
             *notes,

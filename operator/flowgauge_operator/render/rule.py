@@ -14,6 +14,11 @@ def identity(workflow: Workflow) -> dict[str, str]:
     return {names.NAMESPACE_LABEL: workflow.namespace, names.WORKFLOW_LABEL: workflow.name}
 
 
+def outage(part: str) -> dict[str, str]:
+    """The label that says what part an alert has in an outage; none for no part."""
+    return {names.OUTAGE_LABEL: part} if part else {}
+
+
 def group(
     workflow: Workflow, part: str, interval: str, rules: list[dict[str, Any]]
 ) -> dict[str, Any]:

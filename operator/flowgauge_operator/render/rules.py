@@ -290,6 +290,7 @@ def _alert(
         {
             **workflow.spec.alerts.labels,
             "severity": override.severity or alert.severity,
+            **rule.outage(alert.outage),
             **rule.identity(workflow),
         },
         rule.annotated(workflow, alert.summary, alert.description, options, alert.name),
