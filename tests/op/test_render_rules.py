@@ -188,7 +188,7 @@ def test_an_objective_is_at_most_fourteen_rules_and_twelve_series_and_scans_no_r
 
 
 @pytest.mark.parametrize("profile", profiles.names())
-def test_what_objectives_make_a_workflow_record_reads_raw_series_over_minutes_only(profile):
+def test_what_objectives_make_a_workflow_record_costs_the_same_whatever_the_age(profile):
     fresh = {"name": "fresh", "objective": 99, "freshness": {"maxAge": "6d"}}
     spec = {"schedule": {"cronJob": "nightly"}} if profile == "cronjob" else {}
 
