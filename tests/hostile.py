@@ -48,6 +48,7 @@ HOSTILE = [
     "\ufeff",
     "\ue000name\ue000",
     "\ue000namespace\ue000",
+    'up{namespace="\ue000namespace\ue000"}',
     "\ud800",
     "żółć ☃ 😀",
     "../../etc/cron.d",
