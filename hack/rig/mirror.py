@@ -1,14 +1,14 @@
-"""The files that a StatefulSet would mount: the configuration and the rules that prometheus-operator wrote.
+"""The files that StatefulSets would mount: the configurations and the rules that prometheus-operator wrote.
 
-A kubelet would project a Secret and some ConfigMaps into the pod of Prometheus. Here two watches write them to files;
-the real config-reloader does the rest, as in a cluster.
+A kubelet would project Secrets and some ConfigMaps into the pods of Prometheus and Alertmanager. Here watches write them
+to files; the real config-reloader does the rest, as in a cluster.
 """
 
 from __future__ import annotations
 
 import base64
 import gzip
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from rig.access import Access
@@ -20,29 +20,35 @@ _MOUNTED_RULES = "/etc/prometheus/rules/"
 
 
 class Mirror:
-    """Keeps ``prometheus.yaml`` and the rule files of one Prometheus object in step with the cluster."""
+    """Keeps the files of one Prometheus and one Alertmanager object in step with the cluster; both have one name."""
 
-    def __init__(self, access: Access, folder: Path, *, namespace: str, prometheus: str) -> None:
-        self.configuration = folder / "prometheus.in.yaml"
+    def __init__(self, access: Access, folder: Path, *, namespace: str, name: str) -> None:
+        self.prometheus = folder / "prometheus.in.yaml"
+        self.alertmanager = folder / "alertmanager.in.yaml"
         self._rules = folder / "rules"
-        self._key = f"prometheus-{prometheus}"
         base = f"/api/v1/namespaces/{namespace}"
         self._watches = [
             Watch(
                 access,
                 f"{base}/secrets",
-                self._write_configuration,
-                fieldSelector=f"metadata.name={self._key}",
+                self._write_prometheus,
+                fieldSelector=f"metadata.name=prometheus-{name}",
+            ),
+            Watch(
+                access,
+                f"{base}/secrets",
+                self._write_alertmanager,
+                fieldSelector=f"metadata.name=alertmanager-{name}-generated",
             ),
             Watch(
                 access,
                 f"{base}/configmaps",
                 self._write_rules,
-                labelSelector=f"prometheus-name={prometheus}",
+                labelSelector=f"prometheus-name={name}",
             ),
         ]
         for number in range(_RULE_FOLDERS):
-            (self._rules / f"{self._key}-rulefiles-{number}").mkdir(parents=True)
+            (self._rules / f"prometheus-{name}-rulefiles-{number}").mkdir(parents=True)
 
     @property
     def rule_folders(self) -> list[Path]:
@@ -59,15 +65,15 @@ class Mirror:
         for watch in self._watches:
             watch.stop()
 
-    def _write_configuration(self, secrets: Mapping[str, Object]) -> None:
-        # The watch is for one name: there is one Secret, or none yet.
-        packed = [secret.get("data", {}).get("prometheus.yaml.gz") for secret in secrets.values()]
-        if not packed or not packed[0]:
-            return
-        text = gzip.decompress(base64.b64decode(packed[0])).decode()
+    def _write_prometheus(self, secrets: Mapping[str, Object]) -> None:
         # The configuration names the mount of the pod. An ordinary user has no /etc/prometheus to mount something
         # over, and a bind mount for one process needs another program, so the prefix is replaced instead.
-        _replace(self.configuration, text.replace(_MOUNTED_RULES, f"{self._rules}/"))
+        for text in _unpacked(secrets, "prometheus.yaml.gz"):
+            _replace(self.prometheus, text.replace(_MOUNTED_RULES, f"{self._rules}/"))
+
+    def _write_alertmanager(self, secrets: Mapping[str, Object]) -> None:
+        for text in _unpacked(secrets, "alertmanager.yaml.gz"):
+            _replace(self.alertmanager, text)
 
     def _write_rules(self, config_maps: Mapping[str, Object]) -> None:
         by_name = {item["metadata"]["name"]: item for item in config_maps.values()}
@@ -82,6 +88,13 @@ class Mirror:
                     _replace(file, text)
         for name in by_name.keys() - {folder.name for folder in self._rules.iterdir()}:
             raise ValueError(f"{name} is one more ConfigMap of rules than the rig watches")
+
+
+def _unpacked(secrets: Mapping[str, Object], key: str) -> Iterator[str]:
+    """What the Secret holds; a watch is for one name, so there is one Secret, or none yet."""
+    for secret in secrets.values():
+        if packed := secret.get("data", {}).get(key):
+            yield gzip.decompress(base64.b64decode(packed)).decode()
 
 
 def _replace(path: Path, text: str) -> None:

@@ -31,14 +31,9 @@ PROMETHEUS_ADDRESS = f"{namespace.API_ADDRESS}:9090"
 # Ports that no pod uses by habit, in case a pod shares this network.
 _OPERATOR_ADDRESS = "127.0.0.1:10801"
 _RELOADER_ADDRESS = "127.0.0.1:10802"
+_ALERTMANAGER_RELOADER_ADDRESS = "127.0.0.1:10803"
 _HERE = Path(__file__).parent
 _START_SECONDS = 90
-
-# Alerts show up in the API at once; nobody is notified.
-_ALERTMANAGER = """\
-route: {receiver: nobody, group_by: ["..."], group_wait: 1s, group_interval: 1s, repeat_interval: 1h}
-receivers: [{name: nobody}]
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,20 +94,24 @@ class Stack:
     def _start(self) -> None:
         objects = placement.documents((_HERE / "monitoring.yaml").read_text())
         self._client.apply(placement.placed(map(self._configured, objects), controlplane.NODE))
+        address = f"{pod_address(self._client, NAMESPACE, 'alertmanager')}:9093"
+        self.alertmanager_url = f"http://{address}"
         operator = self._operator()
-        alertmanager = self._alertmanager()
-        mirror = Mirror(self._access, self._run, namespace=NAMESPACE, prometheus="main")
+        mirror = Mirror(self._access, self._run, namespace=NAMESPACE, name="main")
         self._parts.callback(mirror.stop)
         mirror.start()
-        operator.wait_ready(mirror.configuration.exists, _START_SECONDS)
-        self._say("prometheus-operator is ready")
-        self._prometheus(self._reloader(mirror))
-        alertmanager.wait_ready(
-            lambda: fetch.is_ok(f"{self.alertmanager_url}/-/ready"), _START_SECONDS
+        operator.wait_ready(
+            lambda: mirror.prometheus.exists() and mirror.alertmanager.exists(), _START_SECONDS
         )
+        self._say("prometheus-operator is ready")
+        self._alertmanager(self._alertmanager_reloader(mirror), address)
+        self._prometheus(self._prometheus_reloader(mirror))
         self._say("Prometheus and Alertmanager are ready")
 
     def _configured(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        if manifest["kind"] == "Alertmanager":
+            version = f"v{parts.find('alertmanager').version}"
+            return dict(manifest) | {"spec": dict(manifest["spec"]) | {"version": version}}
         if manifest["kind"] != "Prometheus":
             return dict(manifest)
         token = self._run / "admin-token"
@@ -133,11 +132,16 @@ class Stack:
         return dict(manifest) | {"spec": spec}
 
     def _launch(
-        self, name: str, *arguments: str | Path, env: Mapping[str, str] | None = None
+        self,
+        name: str,
+        *arguments: str | Path,
+        env: Mapping[str, str] | None = None,
+        log: str | None = None,
     ) -> Process:
         command = [tools.path(name), *arguments]
         full = dict(os.environ) | dict(env or {})
-        process = Process(name, command, log=self._logs / f"{name}.log", env=full, cwd=self._run)
+        file = self._logs / f"{log or name}.log"
+        process = Process(log or name, command, log=file, env=full, cwd=self._run)
         process.start()
         self._parts.callback(process.stop)
         return process
@@ -149,21 +153,38 @@ class Stack:
             env={"KUBECONFIG": str(self._access.kubeconfig)},
         )
 
-    def _reloader(self, mirror: Mirror) -> Path:
-        """Start what fills in placeholders and reloads Prometheus; return the file it writes."""
-        filled = self._run / "prometheus.yaml"
-        reloader = self._launch(
-            "prometheus-config-reloader",
-            f"--config-file={mirror.configuration}",
-            f"--config-envsubst-file={filled}",
+    def _prometheus_reloader(self, mirror: Mirror) -> Path:
+        return self._reloader(
+            mirror.prometheus,
+            self._run / "prometheus.yaml",
             *(f"--watched-dir={folder}" for folder in mirror.rule_folders),
-            "--watch-interval=1s",
-            "--delay-interval=200ms",
-            "--retry-interval=1s",
             f"--listen-address={_RELOADER_ADDRESS}",
             f"--reload-url={self.prometheus_url}/-/reload",
             f"--runtimeinfo-url={self.prometheus_url}/api/v1/status/runtimeinfo",
             env={"POD_NAME": "prometheus-main-0", "SHARD": "0"},
+        )
+
+    def _alertmanager_reloader(self, mirror: Mirror) -> Path:
+        return self._reloader(
+            mirror.alertmanager,
+            self._run / "alertmanager.yaml",
+            f"--listen-address={_ALERTMANAGER_RELOADER_ADDRESS}",
+            f"--reload-url={self.alertmanager_url}/-/reload",
+            env={"POD_NAME": "alertmanager-main-0"},
+        )
+
+    def _reloader(self, given: Path, filled: Path, *flags: str, env: Mapping[str, str]) -> Path:
+        """Start what fills in placeholders and asks for a reload; return the file it writes."""
+        reloader = self._launch(
+            "prometheus-config-reloader",
+            f"--config-file={given}",
+            f"--config-envsubst-file={filled}",
+            "--watch-interval=1s",
+            "--delay-interval=200ms",
+            "--retry-interval=1s",
+            *flags,
+            log=f"{filled.stem}-config-reloader",
+            env=env,
         )
         reloader.wait_ready(filled.exists, _START_SECONDS)
         return filled
@@ -181,18 +202,17 @@ class Stack:
         )
         prometheus.wait_ready(lambda: fetch.is_ok(f"{self.prometheus_url}/-/ready"), _START_SECONDS)
 
-    def _alertmanager(self) -> Process:
-        configuration = self._run / "alertmanager.yaml"
-        configuration.write_text(_ALERTMANAGER)
-        address = f"{pod_address(self._client, NAMESPACE, 'alertmanager')}:9093"
-        self.alertmanager_url = f"http://{address}"
-        return self._launch(
+    def _alertmanager(self, configuration: Path, address: str) -> None:
+        alertmanager = self._launch(
             "alertmanager",
             f"--config.file={configuration}",
             f"--storage.path={self._run / 'alertmanager'}",
             # No cluster of Alertmanagers, so no gossip.
             "--cluster.listen-address=",
             f"--web.listen-address={address}",
+        )
+        alertmanager.wait_ready(
+            lambda: fetch.is_ok(f"{self.alertmanager_url}/-/ready"), _START_SECONDS
         )
 
 

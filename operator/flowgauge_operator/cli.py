@@ -180,6 +180,8 @@ def _generate(arguments: argparse.Namespace) -> int:
     known = _profiles([*_given(arguments.profile), *found.profiles])
     sys.stdout.write(_generated(found.workflows, options, capabilities, known))
     sys.stdout.flush()
+    for name, body in found.workflows:
+        _print_warnings(body, name, _render(body, options, capabilities, known))
     return 0
 
 
@@ -201,8 +203,14 @@ def _validate(arguments: argparse.Namespace) -> int:
         for message in messages:
             print(f"{name}: {_title(body)}: {message}", file=sys.stderr)
         if not messages:
+            _print_warnings(body, name, _render(body, Options(), None, known))
             print(f"{name}: {_title(body)}: valid")
     return 1 if count else 0
+
+
+def _print_warnings(body: dict[str, Any], source: str, rendered: Rendered) -> None:
+    for warning in rendered.warnings:
+        print(f"{source}: {_title(body)}: warning: {warning}", file=sys.stderr)
 
 
 def _list_profiles(_: argparse.Namespace) -> int:

@@ -80,8 +80,13 @@ class Obeys:
     def __get_pydantic_json_schema__(
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        """Add the rules to the schema of the field."""
-        return _with_rules(handler(schema), self.rules)
+        """Add the rules to the schema of the field, after those of its type."""
+        made = handler(schema)
+        made[VALIDATIONS] = [
+            *made.get(VALIDATIONS, ()),
+            *(rule.schema for rule in self.rules),
+        ]
+        return made
 
 
 def like(pattern: str, message: str) -> Obeys:

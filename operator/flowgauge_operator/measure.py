@@ -11,10 +11,13 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from typing import Literal
 
 from flowgauge.profiles import LABELS, ROLES, Family, Profile
 from flowgauge_operator import duration, names, promql
 from flowgauge_operator.promql import ExpressionError
+
+Rounding = Literal["None", "Down", "Up"]
 
 OWNER_LABELS = (names.NAMESPACE_LABEL, names.WORKFLOW_LABEL)
 
@@ -52,8 +55,10 @@ class Scope:
     """Whose series an expression reads, in which vocabulary.
 
     `shortest` is the smallest window in seconds over which a rate means something; shorter ones are widened to it.
-    `threshold` is the bound in seconds that `$within` counts up to. `values` fill `$window` and the like. `recorded` are
-    the series that are recorded; None where that is not known, as for expressions of users.
+    `threshold` is the bound in seconds that `$within` counts up to, `rounding` says which bucket bound takes its place
+    where it is none. `native` says that histograms arrive as native ones, and not as classic ones. `values` fill
+    `$window` and the like. `recorded` are the series that are recorded; None where that is not known, as for expressions
+    of users.
     """
 
     profile: Profile
@@ -61,6 +66,8 @@ class Scope:
     workflow: str
     shortest: float = 0
     threshold: float | None = None
+    rounding: Rounding = "None"
+    native: bool = False
     values: Mapping[str, str] = field(default_factory=dict)
     recorded: frozenset[str] | None = None
 
@@ -375,7 +382,7 @@ def _summed(function: str) -> Callable[[_Measure, Scope, str], str]:
             function, measure, "use $max, $min or $sum", "counter", "histogram", "summary"
         )
         sources = _sources(measure, scope)
-        parts = [_ranged(function, source, measure) for source in sources]
+        parts = [_ranged(function, source, measure, scope) for source in sources]
         if len(parts) > 1:
             # `or` keeps only one of two equal label sets; a source label keeps both apart until they are summed.
             parts = [
@@ -387,8 +394,12 @@ def _summed(function: str) -> Callable[[_Measure, Scope, str], str]:
     return call
 
 
-def _ranged(function: str, source: _Source, measure: _Measure) -> str:
-    selector = _counter(source)
+def _ranged(function: str, source: _Source, measure: _Measure, scope: Scope) -> str:
+    selector = _counter(source, scope)
+    if _is_native(source, scope):
+        # A native histogram has no maximum over time, which telling new series apart would need.
+        function = "increase" if function == "events" else function
+        return f"histogram_count({function}({selector}[{measure.window}]{measure.offset}))"
     expr = (
         _events(selector, measure)
         if function == "events"
@@ -397,8 +408,17 @@ def _ranged(function: str, source: _Source, measure: _Measure) -> str:
     return expr if source.counts else _scaled(expr, source.family.factor)
 
 
-def _counter(source: _Source) -> str:
-    name = source.family.probe if source.counts else source.name
+def _is_native(source: _Source, scope: Scope) -> bool:
+    return scope.native and source.family.type == "histogram"
+
+
+def probe(family: Family, *, native: bool) -> str:
+    """The name of the series that prove the family; a native histogram is one series of the family's own name."""
+    return family.name if native and family.type == "histogram" else family.probe
+
+
+def _counter(source: _Source, scope: Scope) -> str:
+    name = probe(source.family, native=scope.native) if source.counts else source.name
     return f"{name}{{{promql.matchers(source.matchers)}}}"
 
 
@@ -433,7 +453,8 @@ def _aggregated(operator: str) -> Callable[[_Measure, Scope, str], str]:
 def _absent(measure: _Measure, scope: Scope, _: str) -> str:
     source = _sources(measure, scope)[0]
     # absent() takes its labels from equality matchers; the owner's two are among them.
-    return f"absent({source.family.probe}{{{promql.matchers(source.matchers)}}}{measure.offset})"
+    name = probe(source.family, native=scope.native)
+    return f"absent({name}{{{promql.matchers(source.matchers)}}}{measure.offset})"
 
 
 def _latest(measure: _Measure, scope: Scope, _: str) -> str:
@@ -450,6 +471,14 @@ def _bucketed(
 ) -> str:
     selector = promql.matchers((*source.matchers, *more))
     return f"{function}({source.name}_bucket{{{selector}}}[{measure.window}]{measure.offset})"
+
+
+def _whole(source: _Source, measure: _Measure, by: str, function: str = "rate") -> str:
+    """The native histograms of the source, added up."""
+    selector = promql.matchers(source.matchers)
+    return (
+        f"sum by ({by}) ({function}({source.name}{{{selector}}}[{measure.window}]{measure.offset}))"
+    )
 
 
 def _distributions(measure: _Measure, scope: Scope, *types: str) -> list[_Source]:
@@ -474,23 +503,31 @@ def _quantile(measure: _Measure, scope: Scope, quantile: str) -> str:
         return _scaled(
             f"max by ({_by(sources, measure)}) ({family.name}{{{selector}}})", family.factor
         )
-    rates = _bucketed(sources[0], measure)
-    inner = f"histogram_quantile({quantile}, sum by ({_by(sources, measure, 'le')}) ({rates}))"
-    return _scaled(inner, family.factor)
+    if scope.native:
+        rates = _whole(sources[0], measure, _by(sources, measure))
+    else:
+        rates = f"sum by ({_by(sources, measure, 'le')}) ({_bucketed(sources[0], measure)})"
+    return _scaled(f"histogram_quantile({quantile}, {rates})", family.factor)
 
 
 def _buckets(measure: _Measure, scope: Scope, _: str) -> str:
     sources = _distributions(measure, scope, "histogram")
+    if scope.native:
+        return _whole(sources[0], measure, _by(sources, measure), "increase")
     return f"sum by ({_by(sources, measure, 'le')}) ({_bucketed(sources[0], measure, function='increase')})"
 
 
 def _mean(measure: _Measure, scope: Scope, _: str) -> str:
     sources = _distributions(measure, scope, "histogram", "summary")
     by, selector = _by(sources, measure), promql.matchers(sources[0].matchers)
-    total, count = (
-        f"sum by ({by}) (rate({sources[0].name}{suffix}{{{selector}}}[{measure.window}]{measure.offset}))"
-        for suffix in ("_sum", "_count")
-    )
+    if _is_native(sources[0], scope):
+        whole = _whole(sources[0], measure, by)
+        total, count = f"histogram_sum({whole})", f"histogram_count({whole})"
+    else:
+        total, count = (
+            f"sum by ({by}) (rate({sources[0].name}{suffix}{{{selector}}}[{measure.window}]{measure.offset}))"
+            for suffix in ("_sum", "_count")
+        )
     return _scaled(f"({total} / ({count} > 0))", sources[0].family.factor)
 
 
@@ -499,20 +536,62 @@ def _within(measure: _Measure, scope: Scope, _: str) -> str:
     family = sources[0].family
     if scope.threshold is None:
         raise ExpressionError("$within is for latency SLOs, which give its bound")
-    matcher = ("le", "=~", _le(family, scope.threshold))
+    if scope.native:
+        whole = _whole(sources[0], measure, _by(sources, measure))
+        bound = Decimal(str(scope.threshold)) / family.factor
+        # From -Inf on: from 0 on, half of a zero bucket that stands alone would be below it. Without observations the
+        # fraction is NaN, which would spoil every longer window; nothing compares with NaN.
+        inside = f"histogram_fraction(-Inf, {bound.normalize():f}, {whole})"
+        return f"((histogram_count({whole}) * {inside}) >= 0)"
+    matcher = ("le", "=~", _le(bucket(family, scope.threshold, scope.rounding)))
     return f"sum by ({_by(sources, measure)}) ({_bucketed(sources[0], measure, matcher)})"
 
 
-def _le(family: Family, threshold: float) -> str:
+def bucket(family: Family, threshold: float, rounding: Rounding) -> Decimal:
+    """The bucket bound for a threshold in seconds, in the unit of the family.
+
+    Raises:
+        ThresholdError: the threshold is no bound, and there is none in the direction of `rounding`.
+    """
+    below, above = neighbours(family, threshold)
+    if below == above and below is not None:
+        return below
+    chosen = {"None": None, "Down": below, "Up": above}[rounding]
+    if chosen is None:
+        raise ThresholdError(_refusal(family, threshold, below, above))
+    return chosen
+
+
+def neighbours(family: Family, threshold: float) -> tuple[Decimal | None, Decimal | None]:
+    """The bucket bounds on both sides of a threshold in seconds, in the family's unit; twice the threshold if it is one."""
+    wanted = Decimal(str(threshold)) / family.factor
+    bounds = [Decimal(str(bound)) for bound in family.buckets]
+    return (
+        max((bound for bound in bounds if bound <= wanted), default=None),
+        min((bound for bound in bounds if bound >= wanted), default=None),
+    )
+
+
+def _refusal(family: Family, threshold: float, below: Decimal | None, above: Decimal | None) -> str:
+    known = [
+        (text, side, rounding)
+        for bound, side, rounding in ((below, "below", "Down"), (above, "above", "Up"))
+        if bound is not None and (text := duration.text(float(bound * family.factor)))
+    ]
+    if not known:
+        return f"the profile lists no buckets of {family.name}, so no run can be counted against a threshold"
+    nearest = " and ".join(f"{text} {side}" for text, side, _ in known)
+    chosen = " or ".join(text for text, _, _ in known)
+    rounded = " or ".join(f"{rounding} ({text})" for text, _, rounding in known)
+    verb = "is" if len(known) == 1 else "are"
+    return (
+        f"{duration.text(threshold)} is no bucket bound of {family.name}; the nearest {verb} {nearest}."
+        f" Set latency.threshold to {chosen}, or latency.rounding to {rounded}"
+    )
+
+
+def _le(bound: Decimal) -> str:
     """A regular expression for every spelling of a bucket bound: Prometheus 2 keeps `30`, Prometheus 3 writes `30.0`."""
-    bound = Decimal(str(threshold)) / family.factor
-    bounds = [Decimal(str(bucket)) for bucket in family.buckets]
-    if bound not in bounds:
-        near = sorted(bounds, key=lambda other: abs(other - bound))[:2]
-        readable = " and ".join(duration.text(float(b * family.factor)) for b in sorted(near))
-        raise ThresholdError(
-            f"{duration.text(threshold)} is no bucket bound of {family.name}; the nearest are {readable or 'none'}"
-        )
     plain = f"{bound.normalize():f}"
     if "." in plain:
         return promql.any_of([plain])

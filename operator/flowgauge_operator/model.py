@@ -109,7 +109,8 @@ AlertName = Annotated[
     ),
 ]
 
-# Labels that say whose an alert is. A user's value there would send it to the wrong people.
+# Labels that say whose an alert is and what silences it. A user's value there would send it to the wrong people, or to
+# nobody.
 RESERVED_LABELS = (
     "alertname",
     "severity",
@@ -117,6 +118,7 @@ RESERVED_LABELS = (
     "monitored_workflow",
     "slo",
     "burn_tier",
+    "outage",
 )
 _LABEL_NAME = r"^[a-zA-Z_][a-zA-Z0-9_]{0,62}$"
 AlertLabels = Annotated[
@@ -311,6 +313,13 @@ class Scrape(Model):
     limits: Limits | None = Field(
         None, description="Limits of one scrape. Gives the workflow a monitor of its own."
     )
+    native_histograms: bool = Field(
+        False,
+        description=(
+            "Histograms arrive as native ones, of which Prometheus keeps no classic buckets; the program must expose them"
+            " so. Needs Prometheus 3.8. Gives the workflow a monitor of its own."
+        ),
+    )
     drop_metrics: Annotated[
         list[Annotated[str, Field(min_length=1, max_length=256, pattern=_LINE)]],
         Field(max_length=32, json_schema_extra=_SET),
@@ -390,7 +399,17 @@ class Latency(Model):
             "must be a whole number with a unit of ms, s, m or h, such as 500ms or 5s",
         ),
     ] = Field(
-        description="Duration within which a run must end. Must be a bucket bound of the profile's run.duration."
+        description=(
+            "Duration within which a run must end. Must be a bucket bound of the profile's run.duration, unless rounding"
+            " says otherwise or histograms are native."
+        )
+    )
+    rounding: Literal["None", "Down", "Up"] = Field(
+        "None",
+        description=(
+            "What to do with a threshold between two bucket bounds. None: refuse it. Down: take the bound below, so that"
+            " some runs within the threshold count as bad. Up: take the bound above, so that some beyond it count as good."
+        ),
     )
 
 
@@ -425,6 +444,33 @@ class Custom(Model):
 
     total: PromQL = Field(description="Rate of all events that count; $window is the rate window.")
     bad: PromQL = Field(description="Rate of bad events; $window is the rate window.")
+
+
+class BurnAlert(Model):
+    """One of the two burn-rate alerts of an SLO."""
+
+    enabled: bool = Field(True, description="Whether the alert is made.")
+    severity: Severity | None = Field(
+        None,
+        description="Severity of the alert. Default: critical for the page, warning for the ticket.",
+    )
+    labels: AlertLabels = Field(
+        default_factory=dict,
+        description="Further labels of this alert; they win over spec.alerts.labels.",
+    )
+
+
+class BurnAlerts(Model):
+    """The burn-rate alerts of an SLO."""
+
+    page: BurnAlert = Field(
+        default_factory=BurnAlert,
+        description="WorkflowErrorBudgetBurnFast: the budget burns so fast that somebody should be woken.",
+    )
+    ticket: BurnAlert = Field(
+        default_factory=BurnAlert,
+        description="WorkflowErrorBudgetBurnSlow: the budget burns too fast to last, and there is time.",
+    )
 
 
 _KINDS = ("success", "latency", "freshness", "gauge", "custom")
@@ -474,8 +520,9 @@ class Slo(Model):
         2,
         description="Bad events below which no burn alert fires, so that one failure of a quiet workflow pages nobody.",
     )
-    alerting: bool = Field(
-        True, description="Whether burn-rate alerts are made. The budget is recorded in any case."
+    alerts: BurnAlerts = Field(
+        default_factory=BurnAlerts,
+        description="The burn-rate alerts of this SLO. The budget is recorded in any case.",
     )
     success: Success | None = Field(None, description="Runs that ended well, of those that count.")
     latency: Latency | None = Field(None, description="Runs that ended within a threshold.")
@@ -534,7 +581,10 @@ class Alerts(Model):
 
     disabled: Annotated[list[AlertName], Field(max_length=64, json_schema_extra=_SET)] = Field(
         default_factory=list,
-        description="Alerts of the profile that are left out, by name, with or without prefix.",
+        description=(
+            "Alerts that are left out, by name, with or without prefix: those of the profile, and ErrorBudgetBurnFast and"
+            " ErrorBudgetBurnSlow of all SLOs."
+        ),
     )
     overrides: Annotated[
         dict[str, Override],
@@ -550,7 +600,10 @@ class Alerts(Model):
         ),
     ] = Field(
         default_factory=dict,
-        description="Changes to alerts of the profile, by name, with or without prefix.",
+        description=(
+            "Changes to alerts, by name, with or without prefix: those of the profile, and ErrorBudgetBurnFast and"
+            " ErrorBudgetBurnSlow of all SLOs."
+        ),
     )
     extra: Annotated[
         list[ExtraAlert],
@@ -582,6 +635,180 @@ class Dashboard(Model):
         "ConfigMap",
         description="ConfigMap: with the label that Grafana's sidecar looks for. None: no dashboard.",
     )
+
+
+# Alertmanager expands templates in most texts of a receiver; no channel and no address has one.
+_NO_TEMPLATE = Obeys(
+    (
+        Rule(
+            "!self.contains('{{')",
+            "must not contain {{, since templates are not expanded here; remove it",
+            lambda text: "{{" not in text,
+        ),
+    )
+)
+Plain = Annotated[str, Field(min_length=1, max_length=256, pattern=_LINE), _NO_TEMPLATE]
+# Stricter than URLs are: one that Alertmanager cannot read would keep it from loading anything of anybody.
+Url = Annotated[
+    str,
+    Field(max_length=1024),
+    like(
+        r"^https?://[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?(:[0-9]{1,5})?"
+        r"([/?]([-A-Za-z0-9._~:/?#@!$&()*+,;=]|%[0-9A-Fa-f]{2})*)?$",
+        "must be a URL such as http://hooks.ops:8080/alerts, without user and password",
+    ),
+]
+
+
+class Slack(Model):
+    """Slack, by an incoming webhook."""
+
+    api_url: SecretKey = Field(
+        alias="apiURL", description="Secret key that holds the URL of the incoming webhook."
+    )
+    channel: Plain | None = Field(
+        None, description="Channel, such as #orders, where it is not that of the webhook."
+    )
+
+
+class MsTeams(Model):
+    """Microsoft Teams, by a webhook of its Workflows app."""
+
+    webhook_url: SecretKey = Field(
+        alias="webhookURL", description="Secret key that holds the URL of the webhook."
+    )
+
+
+class PagerDuty(Model):
+    """PagerDuty, by its Events API v2."""
+
+    routing_key: SecretKey = Field(description="Secret key that holds the integration key.")
+
+
+class Opsgenie(Model):
+    """Opsgenie, or what speaks its API."""
+
+    api_key: SecretKey = Field(description="Secret key that holds the API key.")
+    api_url: Url | None = Field(
+        None,
+        alias="apiURL",
+        description="URL of the API, where it is not that of Alertmanager: https://api.eu.opsgenie.com/.",
+    )
+
+
+class Email(Model):
+    """E-mail by SMTP."""
+
+    RULES = (
+        Rule(
+            "has(self.authUsername) == has(self.authPassword)",
+            "authUsername and authPassword belong together; give both or none",
+            lambda email: (email.auth_username is None) == (email.auth_password is None),
+        ),
+    )
+
+    to: Annotated[
+        Plain, like("[^@ ]@[^@ ]", "must be an e-mail address; several are separated by commas")
+    ] = Field(description="Address to notify; several are separated by commas.")
+    from_: Annotated[Plain, like("[^@ ]@[^@ ]", "must be an e-mail address")] = Field(
+        alias="from", description="Address of the sender."
+    )
+    smarthost: Annotated[
+        str,
+        Field(max_length=256),
+        like(
+            r"^[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?:[0-9]{1,5}$",
+            "must be HOST:PORT, such as smtp.example.com:587",
+        ),
+    ] = Field(description="SMTP server, as HOST:PORT.")
+    auth_username: Plain | None = Field(None, description="User name at the SMTP server.")
+    auth_password: SecretKey | None = Field(None, description="Secret key that holds the password.")
+    require_tls: bool = Field(
+        True, alias="requireTLS", description="Refuse a server that does not encrypt."
+    )
+
+
+class Webhook(Model):
+    """A program of your own, which gets Alertmanager's JSON by POST."""
+
+    RULES = (
+        Rule(
+            "has(self.url) != has(self.urlSecret)",
+            "a webhook needs either url or urlSecret; give one of the two",
+            lambda webhook: (webhook.url is None) != (webhook.url_secret is None),
+        ),
+    )
+
+    url: Url | None = Field(None, description="URL, where nothing in it is secret.")
+    url_secret: SecretKey | None = Field(None, description="Secret key that holds the URL.")
+
+
+_RECEIVERS = ("slack", "msteams", "pagerduty", "opsgenie", "email", "webhook")
+
+
+class Receiver(Model):
+    """Who is notified, and by what: at least one of these, all of those that are given."""
+
+    RULES = (
+        Rule(
+            "[" + ", ".join(f"has(self.{name})" for name in _RECEIVERS) + "].exists(x, x)",
+            f"a receiver needs at least one of {', '.join(_RECEIVERS[:-1])} and {_RECEIVERS[-1]};"
+            " say by what to notify",
+            lambda receiver: any(getattr(receiver, name) is not None for name in _RECEIVERS),
+        ),
+    )
+
+    slack: Slack | None = Field(None, description="Slack, by an incoming webhook.")
+    msteams: MsTeams | None = Field(None, description="Microsoft Teams, by a webhook.")
+    pagerduty: PagerDuty | None = Field(None, description="PagerDuty, by its Events API v2.")
+    opsgenie: Opsgenie | None = Field(None, description="Opsgenie, or what speaks its API.")
+    email: Email | None = Field(None, description="E-mail by SMTP.")
+    webhook: Webhook | None = Field(
+        None, description="A program of your own, which gets Alertmanager's JSON by POST."
+    )
+
+
+def _once(items: list[str]) -> list[str]:
+    for item in items:
+        if items.count(item) > 1:
+            raise ValueError(f"{item} stands twice; remove one of the two")
+    return items
+
+
+class Notify(Model):
+    """Who is told of the workflow's alerts. Alerts of severity info notify nobody."""
+
+    receiver: Receiver = Field(description="Who is notified of alerts.")
+    page: Receiver | None = Field(
+        None,
+        description="Who is notified of alerts of severity critical, in place of receiver: the pager.",
+    )
+    group_by: Annotated[
+        list[
+            Annotated[
+                str,
+                Field(max_length=63),
+                like(
+                    _LABEL_NAME, "must be a label name: letters, digits and underscores, as in team"
+                ),
+            ]
+        ],
+        Field(min_length=1, max_length=16, json_schema_extra=_SET),
+        AfterValidator(_once),
+    ] = Field(
+        default=["namespace", "monitored_workflow", "alertname", "slo"],
+        description="Labels of the alerts that share a notification. Default: one for each alert and objective.",
+    )
+    group_wait: Hold = Field(
+        "30s", description="Time to wait for alerts that belong to the same notification."
+    )
+    group_interval: Duration = Field(
+        "5m", description="Time between two notifications about a group that changes."
+    )
+    repeat_interval: Duration = Field(
+        "4h", description="Time after which what still fires is told again."
+    )
+    send_resolved: bool = Field(True, description="Whether the end of an alert is told as well.")
 
 
 class Spec(Model):
@@ -633,6 +860,10 @@ class Spec(Model):
         default_factory=Dashboard,
         json_schema_extra=_EMPTY,
         description="Where the dashboard goes.",
+    )
+    notify: Notify | None = Field(
+        None,
+        description="Who is told of alerts: an AlertmanagerConfig. Default: Alertmanager's own routes alone.",
     )
 
 

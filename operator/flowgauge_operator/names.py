@@ -16,6 +16,11 @@ STATUS_FIELD_MANAGER = "flowgauge-status"
 # The two labels that identify a series' owner. Prometheus Operator adds the first, our relabeling the second.
 NAMESPACE_LABEL = "namespace"
 WORKFLOW_LABEL = "monitored_workflow"
+# Labels of alerts that inhibition goes by.
+BURN_TIER_LABEL = "burn_tier"  # page or ticket of one objective
+OUTAGE_LABEL = (
+    "outage"  # cause, absence or effect: what an alert says when a workflow is dead as a whole
+)
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGER = "flowgauge"

@@ -32,13 +32,19 @@ CHILDREN = (
     kinds.SERVICE_MONITOR,
     kinds.POD_MONITOR,
     kinds.PROMETHEUS_RULE,
+    kinds.ALERTMANAGER_CONFIG,
 )
 WATCHED = (
     Watched(kinds.WORKFLOW),
     Watched(kinds.PROFILE),
     *(Watched(kind, names.MANAGED_SELECTOR, READ + WRITE, metadata_only=True) for kind in CHILDREN),
 )
-_OPTIONAL = {kinds.SERVICE_MONITOR, kinds.POD_MONITOR, kinds.PROMETHEUS_RULE}
+_OPTIONAL = {
+    kinds.SERVICE_MONITOR,
+    kinds.POD_MONITOR,
+    kinds.PROMETHEUS_RULE,
+    kinds.ALERTMANAGER_CONFIG,
+}
 # After a change somebody waits for the workflow to be Ready. One that does not get there must not cost this for ever.
 _IMPATIENT_SECONDS = 5.0
 _HURRY_SECONDS = 120.0
@@ -59,6 +65,7 @@ def options(settings: Settings) -> Options:
         folder_annotation=settings.folder_annotation,
         monitor_labels=dict(settings.monitor_labels),
         rule_labels=dict(settings.rule_labels),
+        alertmanager_config_labels=dict(settings.alertmanager_config_labels),
     )
 
 

@@ -81,7 +81,10 @@ FIELDS: dict[str, tuple[str, dict[str, Any]]] = {
     "Recording.expr": ("PromQL with macros over roles.", _TEXT),
     "Recording.help": ("What is recorded.", _LINE),
     "Recording.slow": ("Whether a fifth of the evaluations is enough.", {}),
-    "Recording.needs": ("schedule: only for workflows that have a spec.schedule.", {}),
+    "Recording.needs": (
+        "Only for workflows that have a spec.schedule, or an objective of freshness.",
+        {},
+    ),
     "Alert.name": (
         "Name of the alert in CamelCase, without the prefix.",
         {"maxLength": 100, "pattern": "^[A-Z][A-Za-z0-9]*$"},
@@ -99,6 +102,10 @@ FIELDS: dict[str, tuple[str, dict[str, Any]]] = {
     "Alert.threshold": ("Default of the threshold, in the base unit.", {}),
     "Alert.unit": ("Unit of the threshold.", {"maxLength": 32}),
     "Alert.for_": ("Time for which the condition must hold. Default: 0s.", _DURATION),
+    "Alert.outage": (
+        "Part of the alert when a workflow is dead as a whole: cause, absence or effect. Default: none.",
+        {},
+    ),
     "Alert.replaces": ("Name of the inherited alert that this one takes the place of.", _NAME),
     "Sli.name": ("Kind of objective that it serves: success, latency or freshness.", _NAME),
     "Sli.description": ("What is counted.", _TEXT),

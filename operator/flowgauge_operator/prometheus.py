@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import Iterable
 from pathlib import Path
@@ -49,7 +50,7 @@ class Prometheus:
             await self._session.close()
 
     async def observe(self, expected: Iterable[Rendered]) -> Observation:
-        """Look at everything once: at most seven requests, however many workflows there are.
+        """Look at everything once: at most eight requests, however many workflows there are.
 
         Does not raise: an observation that could not be made says why.
         """
@@ -62,6 +63,7 @@ class Prometheus:
             verify.read_firing(await self._query(asked.firing), seen)
             verify.read_rules((await self._get("/api/v1/rules"))["groups"], seen)
             seen.pools = set((await self._get("/api/v1/scrape_pools")).get("scrapePools") or [])
+            verify.read_retention(await self._runtime(), seen)
             if any(up < total for up, total in seen.targets.values()):
                 verify.read_down(
                     (await self._get("/api/v1/targets?state=active"))["activeTargets"], seen
@@ -69,6 +71,12 @@ class Prometheus:
         except PrometheusError as error:
             return Observation(error=str(error))
         return seen
+
+    async def _runtime(self) -> dict[str, Any]:
+        """Runtime information; nothing from what speaks the query API only, such as a layer above several."""
+        with contextlib.suppress(PrometheusError):
+            return await self._get("/api/v1/status/runtimeinfo")
+        return {}
 
     async def _query(self, promql: str) -> list[dict[str, Any]]:
         answer = await self._send("POST", "/api/v1/query", {"query": promql})

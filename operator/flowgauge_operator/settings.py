@@ -45,6 +45,7 @@ class Settings:
     grafana_url: str = ""
     monitor_labels: Labels = ()
     rule_labels: Labels = ()
+    alertmanager_config_labels: Labels = ()
 
 
 @dataclass(frozen=True)
@@ -186,6 +187,13 @@ FLAGS = (
         values.labels,
         "",
         "labels for PrometheusRules, so that your Prometheus selects them",
+        "KEY=VALUE,...",
+    ),
+    Flag(
+        "alertmanager-config-labels",
+        values.labels,
+        "",
+        "labels for AlertmanagerConfigs, so that your Alertmanager selects them",
         "KEY=VALUE,...",
     ),
 )

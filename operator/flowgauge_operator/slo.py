@@ -10,19 +10,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from decimal import Context, Decimal
+from decimal import ROUND_FLOOR, Context, Decimal
 from fractions import Fraction
 from typing import Any
 
 from flowgauge_operator import duration
 
-# Share of the budget that each tier spends before it fires, and its long window at the period in the name.
-# 30 days: the workbook's recommended parameters. 7 days: Sloth's catalogue, because the 30-day shares would fire
-# inside the budget there (a factor below 1).
-_MONTH = (("0.02", 3600), ("0.05", 21600), ("0.1", 86400), ("0.1", 259200))
-_WEEK = (("0.08", 3600), ("0.125", 21600), ("0.2", 86400), ("0.42", 259200))
+# The long window of each tier, in seconds at seven days and more, and the share of the budget that it spends before it
+# fires. Four weeks to a month: the workbook's recommended parameters. A week: Sloth's catalogue, because the month's
+# shares would fire inside the budget there (factors below 1).
+_LONG = (3600, 21600, 86400, 259200)
+_MONTH = ("0.02", "0.05", "0.1", "0.1")
+_WEEK = ("0.08", "0.125", "0.2", "0.42")
 _WEEK_SECONDS = 7 * 86400
-_MONTH_SECONDS = 27 * 86400  # from here on the 30-day shares keep every factor near 1 or above
+_FOUR_WEEKS_SECONDS = 28 * 86400
+_MONTH_SECONDS = 30 * 86400
 LONGEST_SECONDS = 90 * 86400
 # How many times less often the slow groups are evaluated; with 30 s it stays within the look-back of five minutes.
 SLOWER = 5
@@ -110,9 +112,9 @@ def timing(period: float, scrape_interval: float) -> Timing:
             "WindowTooLong",
             f"window {duration.text(period)} is longer than {duration.text(LONGEST_SECONDS)}; shorten it",
         )
-    catalogue = _MONTH if period >= _MONTH_SECONDS else _WEEK
     tiers = tuple(
-        _tier(Decimal(share), int(period), long * shrink, base, every) for share, long in catalogue
+        _tier(spent, long * shrink, base, every)
+        for spent, long in zip(_budgets(int(period)), _LONG, strict=True)
     )
     return Timing(
         period=int(period),
@@ -137,11 +139,28 @@ def _remedy(base: int) -> str:
     return f"use a window of at least {window} or scrape more often"
 
 
-def _tier(share: Decimal, period: int, long: Fraction, base: int, every: int) -> Tier:
+def _budgets(period: int) -> tuple[Fraction, ...]:
+    """What each tier may burn before it fires, in seconds of the period; divided by the long window, this is its factor.
+
+    Between a week and four weeks the factors go in a straight line from one catalogue to the other. Above a month they
+    stay: with the same shares all would rise, and a pace that spends the budget of 90 days in 31 would alert nobody.
+    """
+    week = tuple(Fraction(share) * min(period, _WEEK_SECONDS) for share in _WEEK)
+    if period <= _WEEK_SECONDS:
+        return week
+    month = tuple(
+        Fraction(share) * min(max(period, _FOUR_WEEKS_SECONDS), _MONTH_SECONDS) for share in _MONTH
+    )
+    way = Fraction(period - _WEEK_SECONDS, _FOUR_WEEKS_SECONDS - _WEEK_SECONDS)
+    return tuple(a + (b - a) * min(way, Fraction(1)) for a, b in zip(week, month, strict=True))
+
+
+def _tier(spent: Fraction, long: Fraction, base: int, every: int) -> Tier:
     rounded = max(round(long / every) * every, every)
     # From the window as it is before rounding: then the tiers share windows, and a record serves two of them.
     short = max(round(long / 12 / every) * every, base)
-    return Tier(long=rounded, short=short, factor=share * period / rounded)
+    factor = spent / rounded
+    return Tier(long=rounded, short=short, factor=Decimal(factor.numerator) / factor.denominator)
 
 
 def threshold(factor: Decimal, objective: float) -> Decimal:
@@ -238,6 +257,13 @@ def _ratio(window: int, name: str, slo: Objective) -> dict[str, Any]:
 def reachable_tiers(objective: float, tiers: tuple[Tier, ...]) -> tuple[Tier, ...]:
     """The tiers whose threshold an error ratio can exceed at all."""
     return tuple(tier for tier in tiers if threshold(tier.factor, objective) < 1)
+
+
+def reachable_from(tier: Tier) -> Decimal:
+    """The objective in percent from which on an error ratio can exceed the tier's threshold, rounded up to 0.01."""
+    exact = 100 * (1 - 1 / tier.factor)
+    # At the bound itself the threshold is 1, which a ratio reaches and does not exceed.
+    return exact.quantize(Decimal("0.01"), rounding=ROUND_FLOOR) + Decimal("0.01")
 
 
 def burn(slo: Objective, tiers: tuple[Tier, ...]) -> str | None:

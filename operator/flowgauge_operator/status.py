@@ -101,6 +101,10 @@ def _verdicts(
 
 
 def _accepted(outcome: Outcome) -> Verdict:
+    warnings = outcome.rendered.warnings if outcome.rendered else ()
+    if not outcome.problems and warnings:
+        message = "; ".join(str(warning) for warning in warnings)
+        return Verdict(True, warnings[0].reason, message)
     if not outcome.problems:
         return Verdict(True, "Valid", "the spec and its profile make sense")
     message = "; ".join(str(problem) for problem in outcome.problems)
@@ -162,8 +166,13 @@ def _ready(verdicts: Mapping[str, Verdict], policy: Policy) -> Verdict:
             "ReadyWithoutPrometheus",
             "applied; whether it works was not verified: " + NOT_CONFIGURED,
         )
-    return Verdict(True, "Monitored", "scraped, ruled and verified")
+    told = [kind for kind in needed if verdicts[kind].reason not in _USUAL]
+    more = f"; {', '.join(told)} {'has' if len(told) == 1 else 'have'} more to say" if told else ""
+    return Verdict(True, "Monitored", f"scraped, ruled and verified{more}")
 
+
+# Reasons of conditions that are True and say no more than that.
+_USUAL = ("Valid", "Applied", "Loaded", "Measured")
 
 _STATUS = {True: "True", False: "False", None: "Unknown"}
 

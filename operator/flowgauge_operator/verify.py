@@ -1,17 +1,18 @@
 """What Prometheus' answers say about each workflow. Pure: `prometheus` asks, this reads.
 
 A constant number of questions covers all workflows: one query each for targets, families, objectives and alerts, the
-list of rules, the list of scrape pools, and the errors of targets where any is down.
+list of rules, the list of scrape pools, how long data is kept, and the errors of targets where any is down.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from flowgauge_operator import names, promql, slo
-from flowgauge_operator.render import Rendered, rules
+from flowgauge_operator import duration, names, promql, slo
+from flowgauge_operator.render import Rendered, SloView, rules
 
 
 class Owner(NamedTuple):
@@ -33,7 +34,8 @@ class Group:
 class Observation:
     """Everything that one look at Prometheus showed. `error` says why nothing could be seen.
 
-    `number` counts looks, from 1: what was provisioned during a look was not seen by it.
+    `number` counts looks, from 1: what was provisioned during a look was not seen by it. `retention` is how long data is
+    kept, in seconds; None where Prometheus keeps it for ever, or does not say.
     """
 
     error: str = ""
@@ -46,6 +48,7 @@ class Observation:
     revisions: dict[Owner, str] = field(default_factory=dict)
     pools: set[str] = field(default_factory=set)
     down: dict[Owner, str] = field(default_factory=dict)
+    retention: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +140,14 @@ def read_down(targets: Iterable[Mapping[str, Any]], into: Observation) -> None:
             into.down.setdefault(owner, f"{target['scrapeUrl']}: {target['lastError']}")
 
 
+def read_retention(info: Mapping[str, Any], into: Observation) -> None:
+    """How long data is kept, from runtime information: `15d`, `30d or 50GiB`, or a size alone."""
+    for part in str(info.get("storageRetention", "")).split(" or "):
+        # A size is no duration, and zero means without limit.
+        with contextlib.suppress(ValueError):
+            into.retention = duration.seconds(part.strip()) or None
+
+
 def _owner(metric: Mapping[str, str]) -> Owner:
     return Owner(metric.get(names.NAMESPACE_LABEL, ""), metric.get(names.WORKFLOW_LABEL, ""))
 
@@ -168,7 +179,24 @@ def loaded(rendered: Rendered, owner: Owner, seen: Observation) -> Verdict:
     if rendered.pool and rendered.pool not in seen.pools and not seen.targets.get(owner, (0, 0))[1]:
         message = f"Prometheus does not have the scrape job {rendered.pool} yet; does it select our monitors?"
         return Verdict(False, "ScrapeJobNotLoaded", message)
-    return Verdict(True, "Loaded", "Prometheus has the scrape job and the rules")
+    return _remembered(rendered.slos, seen.retention)
+
+
+def _remembered(slos: Iterable[SloView], retention: float | None) -> Verdict:
+    """Loaded it is; whether data is kept for as long as the objectives look back is worth a remark."""
+    longer = [v for v in slos if retention is not None and duration.seconds(v.window) > retention]
+    if not longer:
+        return Verdict(True, "Loaded", "Prometheus has the scrape job and the rules")
+    named = ", ".join(f"{view.name} ({view.window})" for view in longer)
+    longest = max((view.window for view in longer), key=duration.seconds)
+    kept = duration.text(retention or 0)
+    return Verdict(
+        True,
+        "RetentionTooShort",
+        f"Prometheus has the scrape job and the rules, but keeps data for {kept} only, and these objectives look back"
+        f" further: {named}. Their budgets speak of the last {kept}; set the retention of Prometheus to {longest} or"
+        " more, or shorten the window",
+    )
 
 
 def missing_families(rendered: Rendered, owner: Owner, seen: Observation) -> list[str]:
@@ -194,7 +222,10 @@ def healthy(rendered: Rendered, owner: Owner, seen: Observation) -> Verdict:
         )
     missing = missing_families(rendered, owner, seen)
     if missing:
-        message = f"no series of {', '.join(missing)}; does the program use this profile?"
+        hint = "does the program use this profile?"
+        if rendered.native:
+            hint = "do the program and Prometheus use this profile and native histograms?"
+        message = f"no series of {', '.join(missing)}; {hint}"
         return Verdict(False, "MissingFamilies", message)
     return Verdict(
         True, "Measured", f"{up} of {total} targets answer and every required family has series"

@@ -116,17 +116,17 @@ def missing_role(profile: Profile, sli: Sli) -> str:
 
 def _expressions(profile: Profile) -> Iterator[tuple[str, str, Scope]]:
     scope = Scope(profile, *_OWNER, shortest=60).with_values(**_VALUES, due="vector(1)")
-    made: frozenset[str] = frozenset()
+    made = rules.recorded(profile)
     for recording in profile.recordings:
-        made |= {recording.record}
-        yield f"recordings.{recording.record}.expr", recording.expr, replace(scope, recorded=made)
+        own = made | {recording.record}
+        yield f"recordings.{recording.record}.expr", recording.expr, replace(scope, recorded=own)
     for alert in profile.alerts:
         yield f"alerts.{alert.name}.expr", alert.expr, replace(scope, recorded=made)
     for sli in profile.slis:
         bound = _bound(profile, sli.bad)
         for field in ("total", "bad"):
-            age = scope.with_values(threshold="5m")
-            yield f"slis.{sli.name}.{field}", getattr(sli, field), replace(age, threshold=bound)
+            age = replace(scope.with_values(threshold="5m"), threshold=bound, recorded=made)
+            yield f"slis.{sli.name}.{field}", getattr(sli, field), age
     for panel in profile.panels:
         for i, query in enumerate(panel.queries):
             yield f"panels.{panel.title}.queries[{i}]", query.expr, replace(scope, recorded=made)

@@ -1,6 +1,7 @@
 """The documentation says what is so: links lead somewhere, snippets run, tables list what the code has."""
 
 import ast
+import math
 import os
 import re
 import subprocess
@@ -264,7 +265,8 @@ def test_every_metric_of_the_operator_is_in_the_table():
 def test_every_verb_of_the_role_is_explained():
     page = TEXTS["docs/operator.md"]
     rbac = page[page.index("## RBAC") : page.index("## Health")]
-    chart = (ROOT / "charts/flowgauge/templates/rbac.yaml").read_text(encoding="utf-8")
+    templates = ROOT / "charts/flowgauge/templates"
+    chart = "".join((templates / n).read_text() for n in ("rbac.yaml", "_helpers.tpl"))
 
     for listed in re.findall(r"(?:resources|verbs): \[([^\]]+)\]", chart):
         for word in listed.split(", "):
@@ -339,8 +341,47 @@ def test_every_row_of_windows_and_factors_is_what_the_code_computes(row):
     assert list(row[1:]) == computed
 
 
+def reachable():
+    """Windows and the objectives from which on each tier but the last can fire."""
+    row = re.compile(r"^\| (\d+d)(?: and longer)? \| ((?:[\d.]+ % \| ){3})any \|$", re.MULTILINE)
+    return row.findall(TEXTS["docs/slos.md"])
+
+
+@pytest.mark.parametrize("row", reachable(), ids=lambda row: row[0])
+def test_every_objective_from_which_a_tier_can_fire_is_what_the_code_computes(row):
+    timing = slo.timing(duration.seconds(row[0]), 15)
+
+    computed = [str(slo.reachable_from(t)) for t in (*timing.page, timing.ticket[0])]
+
+    assert re.findall(r"[\d.]+", row[1]) == computed
+    assert slo.reachable_tiers(0.0001, (timing.ticket[1],))
+
+
+def detections():
+    """Objectives, minutes until each tier notices a total outage, and runs among which one failure would fire it."""
+    row = re.compile(r"^\| ([\d.]+) % \| ([^|]+) \| ([\d /]+) \|$", re.MULTILINE)
+    return row.findall(TEXTS["docs/slos.md"])
+
+
+@pytest.mark.parametrize("row", detections(), ids=lambda row: row[0])
+def test_every_time_of_detection_is_what_the_formula_gives(row):
+    timing = slo.timing(duration.seconds("30d"), 15)
+    ratios = [
+        (slo.threshold(t.factor, float(row[0])), t.long) for t in (*timing.page, *timing.ticket)
+    ]
+
+    for text, (ratio, long) in zip(row[1].split(" / "), ratios, strict=True):
+        minutes = float(ratio) * long / 60
+        assert text == "never" if ratio >= 1 else abs(float(text) - minutes) <= 0.5
+    # The largest number whose one failure is above the threshold.
+    largest = [math.ceil(1 / ratio) - 1 for ratio, _ in ratios]
+    assert [int(text) for text in row[2].split(" / ")] == largest
+
+
 def test_the_tables_were_found():
-    assert len(windows()) == 5
+    assert len(windows()) == 11
+    assert len(reachable()) == 5
+    assert len(detections()) == 4
     assert len(list(expansions())) >= 8
     assert len(WORKFLOWS) >= 4
     assert len(PYTHON) >= 8

@@ -187,10 +187,18 @@ def orders(verifying: Operator, namespace: str, tmp_path: Path) -> Orders:
     return Orders(verifying, namespace, tmp_path)
 
 
+@pytest.fixture
+def native_orders(verifying: Operator, namespace: str, tmp_path: Path) -> Orders:
+    """The same, with native histograms."""
+    return Orders(verifying, namespace, tmp_path, FLOWGAUGE_NATIVE_HISTOGRAMS="1")
+
+
 class Orders:
     """The example, running: its pods, its files, its MonitoredWorkflow."""
 
-    def __init__(self, operator: Operator, namespace: str, folder: Path) -> None:
+    def __init__(
+        self, operator: Operator, namespace: str, folder: Path, **environment: str
+    ) -> None:
         self.operator = operator
         self.namespace = namespace
         shutil.copytree(EXAMPLE.parent, folder, dirs_exist_ok=True)
@@ -199,6 +207,8 @@ class Orders:
         cluster = operator.cluster
         manifest = yaml.safe_load((EXAMPLE.parent / "deployment.yaml").read_text())
         manifest["metadata"]["namespace"] = namespace
+        (container,) = manifest["spec"]["template"]["spec"]["containers"]
+        container["env"] += [{"name": name, "value": value} for name, value in environment.items()]
         cluster.deploy([manifest])
         kubelet = Kubelet(cluster, path=[BIN], cwd=folder)
         self.pods = [

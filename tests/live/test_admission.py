@@ -49,6 +49,15 @@ CRON = "must be five cron fields (minute hour day month weekday)"
 LABEL = "label names are letters, digits and underscores"
 WINDOW = "must be a whole number with a unit of m, h, d or w, such as 30d"
 
+HOOK = {"webhook": {"url": "http://hooks.ops:8080/"}}
+SLACK = {"apiURL": {"name": "alerts", "key": "slack"}}
+MAIL = {"to": "a@b.c", "from": "d@e.f", "smarthost": "smtp.example.com:587"}
+
+
+def notify(receiver, **more):
+    return {"notify": {"receiver": receiver, **more}}
+
+
 # spec, what the API server says, what the command line says
 FIRST, SECOND = "2026-12-01T22:00:00Z", "2026-12-02T02:00:00Z"
 REFUSED = [
@@ -160,6 +169,14 @@ REFUSED = [
         "exactly one of max and min",
         "exactly one of max and min",
     ),
+    (slo(alerts={"page": {"labels": {"severity": "x"}}}), LABEL, LABEL),
+    (slo(alerts={"ticket": {"severity": "page"}}), "Unsupported value", "'critical', 'warning'"),
+    (slo(alerts={"wake": {}}), "field not declared", "is no field of this resource"),
+    (
+        slo(success=None, latency={"threshold": "5s", "rounding": "Nearest"}),
+        "Unsupported value",
+        "'None', 'Down' or 'Up'",
+    ),
     (slo(success=None, latency={"threshold": "0s"}), "such as 500ms or 5s", "such as 500ms or 5s"),
     *[
         ({"dashboard": {"folder": value}}, "must be names of folders", "must be names of folders")
@@ -174,6 +191,27 @@ REFUSED = [
         "begin with a capital",
         "begin with a capital",
     ),
+    *[
+        (notify(receiver, **more), message, message)
+        for receiver, more, message in (
+            ({}, {}, "a receiver needs at least one of slack"),
+            (HOOK, {"page": {}}, "a receiver needs at least one of slack"),
+            ({"webhook": {}}, {}, "a webhook needs either url or urlSecret"),
+            ({"webhook": {"url": "http://user:pass@host/"}}, {}, "must be a URL such as"),
+            ({"webhook": {"url": "http://a/{{ .x }}"}}, {}, "must be a URL such as"),
+            ({"slack": {**SLACK, "channel": "{{ .x }}"}}, {}, "must not contain {{"),
+            ({"email": {**MAIL, "to": "nobody"}}, {}, "must be an e-mail address"),
+            ({"email": {**MAIL, "from": "a@{{b}}"}}, {}, "must not contain {{"),
+            ({"email": {**MAIL, "smarthost": "smtp"}}, {}, "must be HOST:PORT"),
+            ({"email": {**MAIL, "authUsername": "a"}}, {}, "authPassword belong together"),
+            (HOOK, {"groupBy": ["..."]}, "must be a label name"),
+            (HOOK, {"groupInterval": "0s"}, "must be a whole number with a unit"),
+        )
+    ],
+    (notify(HOOK, groupBy=["a", "a"]), "duplicate entries", "a stands twice"),
+    (notify(HOOK, groupBy=[]), "at least 1 items", "at least 1 item"),
+    (notify({"email": {"to": "a@b.c", "from": "d@e.f"}}), "Required value", "field required"),
+    ({"notify": {"page": HOOK}}, "Required value", "field required"),
     ({"alerts": {"extra": [{"name": "A", "expr": "x" * 3000}]}}, "more than 2048", "at most 2048"),
     (
         {"alerts": {"extra": [{"name": "A", "expr": "up", "description": "x" * 200_000}]}},
@@ -218,6 +256,10 @@ ACCEPTED = [
     {"scrape": {"mode": "Push"}, "selector": None},
     slo(objective=99.9999, window="90d"),
     slo(objective=0.001),
+    slo(alerts={"page": {"enabled": False}, "ticket": {"severity": "info", "labels": {"a": "b"}}}),
+    slo(success=None, latency={"threshold": "7s", "rounding": "Down"}),
+    {"scrape": {"nativeHistograms": True}} | slo(success=None, latency={"threshold": "7s"}),
+    {"alerts": {"disabled": ["ErrorBudgetBurnSlow"]}},
     slo(success=None, freshness={"maxAge": "2h"}),
     slo(success=None, gauge={"role": "queue.depth", "max": 100}),
     {
@@ -227,6 +269,20 @@ ACCEPTED = [
         }
     },
     {"suspend": True},
+    notify(HOOK),
+    notify(
+        {"slack": SLACK, "email": MAIL, "msteams": {"webhookURL": SLACK["apiURL"]}},
+        page={
+            "pagerduty": {"routingKey": SLACK["apiURL"]},
+            "opsgenie": {"apiKey": SLACK["apiURL"], "apiURL": "https://api.eu.opsgenie.com/"},
+            "webhook": {"urlSecret": SLACK["apiURL"]},
+        },
+        groupBy=["team"],
+        groupWait="0s",
+        groupInterval="1m",
+        repeatInterval="12h",
+        sendResolved=False,
+    ),
 ]
 
 

@@ -13,6 +13,8 @@ pytestmark = pytest.mark.cluster
 
 # The garbage collector of Kubernetes looks for new kinds, such as ours, every 30 s.
 GC_SECONDS = 60
+NOTIFY = {"receiver": {"webhook": {"url": "http://hooks.ops:8080/"}}}
+PAGER = {"name": "alerts", "key": "pager"}
 CHILDREN = (
     ("service", "orders-metrics"),
     ("prometheusrule", "orders-rules"),
@@ -41,13 +43,27 @@ def test_a_workflow_gets_its_children_and_is_ready_without_prometheus(operator, 
 
 
 def test_generate_prints_what_the_operator_applied(operator, namespace):
-    body = operator.workflow(namespace)
+    everything = {
+        "slack": {"apiURL": PAGER, "channel": "#orders"},
+        "msteams": {"webhookURL": PAGER},
+        "pagerduty": {"routingKey": PAGER},
+        "opsgenie": {"apiKey": PAGER, "apiURL": "https://api.eu.opsgenie.com/"},
+        "email": {
+            "to": "a@b.c",
+            "from": "d@e.f",
+            "smarthost": "smtp:587",
+            "authUsername": "u",
+            "authPassword": PAGER,
+        },
+        "webhook": {"urlSecret": PAGER},
+    }
+    body = operator.workflow(namespace, notify={**NOTIFY, "page": everything})
     operator.cluster.apply([body])
     operator.wait_condition("Provisioned", "True", namespace)
 
     printed = list(yaml.safe_load_all(cli.generated(json.dumps(body), "test")))
 
-    assert len(printed) == 4
+    assert len(printed) == 5
     for manifest in printed:
         stored = operator.get(manifest["kind"], manifest["metadata"]["name"], namespace)
         assert stored["metadata"]["labels"] == manifest["metadata"]["labels"]
@@ -99,6 +115,45 @@ def test_changing_the_mode_prunes_what_is_no_longer_wanted(operator, namespace):
         "the monitor to go",
     )
     assert operator.get("prometheusrule", "orders-rules", namespace)
+
+
+def test_notify_comes_and_goes_with_its_field(operator, namespace):
+    apply(operator, namespace, notify=NOTIFY)
+    operator.wait_condition("Provisioned", "True", namespace)
+    made = operator.get("alertmanagerconfig", "orders-notify", namespace)
+    assert made["metadata"]["ownerReferences"][0]["name"] == "orders"
+    assert made["spec"]["receivers"][0]["webhookConfigs"][0]["url"] == "http://hooks.ops:8080/"
+
+    pager = {"pagerduty": {"routingKey": PAGER}}
+    apply(operator, namespace, notify={**NOTIFY, "page": pager})
+    operator.wait(
+        lambda: (
+            len(operator.get("alertmanagerconfig", "orders-notify", namespace)["spec"]["receivers"])
+            == 2
+        ),
+        "the pager",
+    )
+
+    apply(operator, namespace)
+    operator.wait(
+        lambda: operator.get("alertmanagerconfig", "orders-notify", namespace) is None,
+        "the AlertmanagerConfig to go",
+    )
+
+
+def test_without_the_permission_notify_is_told_and_nothing_else_stops(
+    operator, namespace, in_place_of
+):
+    denied = {"create": True, "alertmanagerConfigs": False}
+    with in_place_of(operator, "unpermitted", rbac=denied) as running:
+        apply(running, namespace, notify=NOTIFY)
+
+        provisioned = running.wait_condition("Provisioned", "True", namespace)
+
+        assert provisioned["reason"] == "AppliedWithFallback"
+        assert "AlertmanagerConfig is not available" in provisioned["message"]
+        assert running.get("alertmanagerconfig", "orders-notify", namespace) is None
+        assert running.get("prometheusrule", "orders-rules", namespace)
 
 
 def test_deleting_the_workflow_removes_every_child(operator, namespace):

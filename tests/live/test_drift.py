@@ -9,12 +9,15 @@ import pytest
 pytestmark = pytest.mark.cluster
 
 
+NOTIFY = {"receiver": {"webhook": {"url": "http://hooks.ops:8080/"}}}
+
+
 @pytest.fixture
 def workflow(operator, namespace):
     """A workflow whose children stand, with a monitor of its own of each sort that CRD defaults could change."""
     operator.cluster.apply(
         [
-            operator.workflow(namespace),
+            operator.workflow(namespace, notify=NOTIFY),
             operator.workflow(
                 namespace,
                 "own",
@@ -76,6 +79,8 @@ EDITS = [
     ("servicemonitor", "flowgauge-shared", {"spec": {"sampleLimit": 1}}),
     ("servicemonitor", "own-flowgauge", {"spec": {"endpoints": []}}),
     ("podmonitor", "pods-flowgauge", {"spec": {"selector": {"matchLabels": {"app": "theirs"}}}}),
+    ("alertmanagerconfig", "orders-notify", {"spec": {"route": {"groupWait": "1h"}}}),
+    ("alertmanagerconfig", "orders-notify", {"spec": {"muteTimeIntervals": [{"name": "theirs"}]}}),
 ]
 
 
@@ -109,6 +114,7 @@ def test_an_edit_is_undone(operator, workflow, kind, name, edit):
         ("service", "orders-metrics"),
         ("servicemonitor", "flowgauge-shared"),
         ("podmonitor", "pods-flowgauge"),
+        ("alertmanagerconfig", "orders-notify"),
     ],
 )
 def test_a_deleted_child_comes_back(operator, workflow, kind, name):
@@ -164,7 +170,9 @@ def test_the_same_name_with_another_uid_gets_children_of_its_own(operator, workf
 
 def test_a_restart_with_nothing_changed_writes_nothing(operator, namespace):
     count = 100
-    operator.cluster.apply([operator.workflow(namespace, f"w{i:03}") for i in range(count)])
+    operator.cluster.apply(
+        [operator.workflow(namespace, f"w{i:03}", notify=NOTIFY) for i in range(count)]
+    )
     for i in range(count):
         operator.wait_condition("Ready", "True", namespace, f"w{i:03}", timeout=60)
     operator.wait_quiet()

@@ -9,7 +9,8 @@ from rig import tools
 
 pytestmark = pytest.mark.cluster
 
-KINDS = ("servicemonitors", "podmonitors", "prometheusrules")
+KINDS = ("servicemonitors", "podmonitors", "prometheusrules", "alertmanagerconfigs")
+NOTIFY = {"receiver": {"webhook": {"url": "http://hooks.ops:8080/"}}}
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def without_prometheus_operator(operator, looking):
 
 def test_it_falls_back_says_so_and_moves_over(looking, without_prometheus_operator, namespace):
     looking.wait(lambda: looking.metric("flowgauge_watch_restarts_total") >= 0, "metrics")
-    looking.cluster.apply([looking.workflow(namespace)])
+    looking.cluster.apply([looking.workflow(namespace, notify=NOTIFY)])
 
     def fallen_back():
         found = looking.condition("Provisioned", namespace)
@@ -45,6 +46,7 @@ def test_it_falls_back_says_so_and_moves_over(looking, without_prometheus_operat
     assert provisioned["status"] == "True"
     assert "PrometheusRule is not available" in provisioned["message"]
     assert "prometheus.io annotations" in provisioned["message"]
+    assert "AlertmanagerConfig is not available: spec.notify notifies" in provisioned["message"]
     service = looking.get("service", "orders-metrics", namespace)
     assert service["metadata"]["annotations"]["prometheus.io/scrape"] == "true"
     rules = looking.get("configmap", "orders-rules", namespace)
@@ -65,6 +67,11 @@ def test_it_falls_back_says_so_and_moves_over(looking, without_prometheus_operat
     looking.wait(
         lambda: looking.get("servicemonitor", "flowgauge-shared", namespace),
         "the shared monitor",
+        30,
+    )
+    looking.wait(
+        lambda: looking.get("alertmanagerconfig", "orders-notify", namespace),
+        "the AlertmanagerConfig",
         30,
     )
     looking.wait(

@@ -149,7 +149,7 @@ BAD = {
     workflow(
         spec="{scrape: {mode: Push}, slos: [{name: a, objective: 99, latency: {threshold: 7s}}]}"
     ): (
-        "spec.slos[0]: 7s is no bucket bound of workflow_run_duration_seconds; the nearest are 5s and 10s"
+        "spec.slos[0]: 7s is no bucket bound of workflow_run_duration_seconds; the nearest are 5s below and 10s above."
     ),
     workflow(
         spec="{scrape: {mode: Push}, alerts: {overrides: {SlowRuns: {threshold: .nan}}}}"
@@ -167,6 +167,26 @@ def test_bad_input_is_exit_code_one_and_names_file_and_fault(command, text, mess
     assert out == ""
     assert path in err
     assert message in err
+
+
+ROUNDED = workflow(
+    spec="{scrape: {mode: Push}, slos: [{name: a, objective: 80, latency: {threshold: 7s, rounding: Up}}]}"
+)
+
+
+@pytest.mark.parametrize("command", ["generate", "validate"])
+def test_what_is_done_otherwise_than_written_is_a_warning_and_no_error(command, file, capsys):
+    path = file(ROUNDED)
+
+    assert cli.main([command, "-f", path]) == 0
+    out, err = capsys.readouterr()
+    begin = f"{path}: shop/orders: warning: spec.slos[0]."
+    assert [line.removeprefix(begin).split(":")[0] for line in err.splitlines()] == [
+        "latency.threshold",
+        "objective",
+    ]
+    assert "rounded up, 10s is what counts" in err
+    assert "rounded" not in out
 
 
 def test_a_file_that_is_not_there_is_bad_input(capsys):

@@ -110,6 +110,16 @@ def test_a_port_is_a_bounded_number_or_name():
     assert port["maxLength"] == 15
 
 
+def test_a_field_keeps_the_rules_of_its_type_beside_its_own():
+    email = NODES["MonitoredWorkflow.spec.notify.receiver.email.from"]
+
+    messages = [rule["message"] for rule in email["x-kubernetes-validations"]]
+    assert [message[:22] for message in messages] == [
+        "must not contain {{, s",
+        "must be an e-mail addr",
+    ]
+
+
 def test_nothing_is_preserved_that_the_schema_does_not_know():
     assert "x-kubernetes-preserve-unknown-fields" not in yaml.safe_dump(CRDS)
     assert not {"$ref", "$defs", "title", "const"} & {

@@ -360,13 +360,159 @@ def test_a_bucket_bound_is_found_in_every_spelling(profile, role, threshold, le)
     assert [(m.op, m.value) for m in matchers if m.name == "le"] == [(promql_parser.MatchOp.Re, le)]
 
 
-def test_a_threshold_between_two_buckets_names_the_nearest():
+@pytest.mark.parametrize(
+    ("profile", "role", "threshold", "rounding", "message"),
+    [
+        (
+            "workflow",
+            "run.duration",
+            7,
+            "None",
+            (
+                "7s is no bucket bound of workflow_run_duration_seconds; the nearest are 5s below and 10s above."
+                " Set latency.threshold to 5s or 10s, or latency.rounding to Down (5s) or Up (10s)"
+            ),
+        ),
+        # In the unit of the user, whatever the metric counts in.
+        (
+            "contd",
+            "restore.duration",
+            0.3,
+            "None",
+            (
+                "300ms is no bucket bound of contd_restore_duration_milliseconds; the nearest are 250ms below and 500ms"
+                " above. Set latency.threshold to 250ms or 500ms, or latency.rounding to Down (250ms) or Up (500ms)"
+            ),
+        ),
+        (
+            "odd",
+            "lease.duration",
+            0.4,
+            "Down",
+            (
+                "400ms is no bucket bound of hold; the nearest is 500ms above."
+                " Set latency.threshold to 500ms, or latency.rounding to Up (500ms)"
+            ),
+        ),
+        (
+            "odd",
+            "lease.duration",
+            60,
+            "Up",
+            (
+                "1m is no bucket bound of hold; the nearest is 30s below."
+                " Set latency.threshold to 30s, or latency.rounding to Down (30s)"
+            ),
+        ),
+        (
+            "failures",
+            "run.duration",
+            1,
+            "Up",
+            "the profile lists no buckets of took_seconds, so no run can be counted against a threshold",
+        ),
+    ],
+)
+def test_a_threshold_that_is_no_bucket_names_the_nearest_and_the_remedies(
+    profile, role, threshold, rounding, message
+):
     with pytest.raises(ThresholdError) as caught:
-        measure.expand("$within(run.duration[5m])", scope(threshold=7))
+        measure.expand(
+            f"$within({role}[5m])", scope(profile, threshold=threshold, rounding=rounding)
+        )
 
-    assert str(caught.value) == (
-        "7s is no bucket bound of workflow_run_duration_seconds; the nearest are 5s and 10s"
-    )
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("profile", "role", "threshold", "rounding", "le"),
+    [
+        ("workflow", "run.duration", 7, "Down", r"5|5\.0"),
+        ("workflow", "run.duration", 7, "Up", r"10|10\.0"),
+        ("workflow", "run.duration", 5, "Down", r"5|5\.0"),
+        ("workflow", "run.duration", 5, "Up", r"5|5\.0"),
+        ("contd", "restore.duration", 0.3, "Down", r"250|250\.0"),
+        ("contd", "restore.duration", 0.3, "Up", r"500|500\.0"),
+    ],
+)
+def test_a_threshold_is_rounded_to_the_bound_of_that_side(profile, role, threshold, rounding, le):
+    chosen = scope(profile, threshold=threshold, rounding=rounding)
+
+    text = measure.expand(f"$within({role}[5m])", chosen)
+
+    matchers = next(iter(promql.selectors(text))).matchers.matchers
+    assert [m.value for m in matchers if m.name == "le"] == [le]
+
+
+OWNER = 'namespace="shop",monitored_workflow="orders"'
+NATIVE = [
+    (
+        "workflow",
+        "$rate(run.duration[5m])",
+        f"sum by (namespace, monitored_workflow) (histogram_count(rate(workflow_run_duration_seconds{{{OWNER}}}[5m])))",
+    ),
+    (
+        "workflow",
+        "$increase(run.duration[5m] offset 1d, workflow)",
+        f"sum by (namespace, monitored_workflow, workflow) (histogram_count(increase(workflow_run_duration_seconds{{{OWNER}}}[5m] offset 1d)))",
+    ),
+    (
+        "workflow",
+        "$quantile(0.95, step.duration[5m], step)",
+        f"histogram_quantile(0.95, sum by (namespace, monitored_workflow, step) (rate(workflow_step_duration_seconds{{{OWNER}}}[5m])))",
+    ),
+    (
+        "workflow",
+        "$buckets(run.duration[5m])",
+        f"sum by (namespace, monitored_workflow) (increase(workflow_run_duration_seconds{{{OWNER}}}[5m]))",
+    ),
+    (
+        "contd",
+        "$mean(restore.duration[5m])",
+        f"(0.001 * (histogram_sum(sum by (namespace, monitored_workflow) (rate(contd_restore_duration_milliseconds{{{OWNER}}}[5m]))) / (histogram_count(sum by (namespace, monitored_workflow) (rate(contd_restore_duration_milliseconds{{{OWNER}}}[5m]))) > 0)))",
+    ),
+    (
+        "contd",
+        "$within(restore.duration[5m])",
+        f"((histogram_count(sum by (namespace, monitored_workflow) (rate(contd_restore_duration_milliseconds{{{OWNER}}}[5m]))) * histogram_fraction(-Inf, 333, sum by (namespace, monitored_workflow) (rate(contd_restore_duration_milliseconds{{{OWNER}}}[5m])))) >= 0)",
+    ),
+    (
+        "workflow",
+        "$absent(run.duration)",
+        f"absent(workflow_run_duration_seconds{{{OWNER}}})",
+    ),
+    (
+        "workflow",
+        "$count(run.duration)",
+        f"count by (namespace, monitored_workflow) (workflow_run_duration_seconds{{{OWNER}}})",
+    ),
+    # A summary is none, and a counter neither.
+    (
+        "odd",
+        "$rate(step.duration[5m])",
+        f"sum by (namespace, monitored_workflow) (rate(task_ms_count{{{OWNER}}}[5m]))",
+    ),
+    (
+        "odd",
+        "$mean(step.duration[5m])",
+        f"(0.001 * (sum by (namespace, monitored_workflow) (rate(task_ms_sum{{{OWNER}}}[5m])) / (sum by (namespace, monitored_workflow) (rate(task_ms_count{{{OWNER}}}[5m])) > 0)))",
+    ),
+]
+
+
+@pytest.mark.parametrize(("profile", "text", "expected"), NATIVE)
+def test_a_macro_over_native_histograms_becomes_exactly_this_promql(profile, text, expected):
+    made = measure.expand(text, scope(profile, threshold=0.333, native=True))
+
+    assert made == expected
+    promql.check(made, "shop")
+
+
+@pytest.mark.parametrize("threshold", [0.0001, 7, 123456])
+def test_native_histograms_take_any_threshold(threshold):
+    text = measure.expand("$within(run.duration[5m])", scope(threshold=threshold, native=True))
+
+    assert f"histogram_fraction(-Inf, {threshold}, " in text
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ NAME = "must be lower-case letters, digits and dashes, such as success-rate"
 ALERT = "must be letters and digits that begin with a capital, such as HighErrorRate"
 LABELS = (
     "label names are letters, digits and underscores, do not begin with __ and are none of"
-    " alertname, severity, namespace, monitored_workflow, slo, burn_tier; rename the label"
+    " alertname, severity, namespace, monitored_workflow, slo, burn_tier, outage; rename the label"
 )
 PORT = "scrape.port must be a number from 1 to 65535 or the name of a container port"
 PATH = "must be a path that begins with a slash, such as /metrics"
@@ -76,6 +76,39 @@ def maintenance(**window):
     return {"maintenance": [{"name": "a", **window}]}
 
 
+TEMPLATE = "must not contain {{, since templates are not expanded here; remove it"
+URL = "must be a URL such as http://hooks.ops:8080/alerts, without user and password"
+LOGIN = "authUsername and authPassword belong together; give both or none"
+TO = "must be an e-mail address; several are separated by commas"
+FROM = "must be an e-mail address"
+SMARTHOST = "must be HOST:PORT, such as smtp.example.com:587"
+HOOK = "a webhook needs either url or urlSecret; give one of the two"
+RECEIVER = "a receiver needs at least one of slack, msteams, pagerduty, opsgenie, email and webhook; say by what to notify"
+GROUP_BY = "must be a label name: letters, digits and underscores, as in team"
+KEY = {"name": "alerts", "key": "url"}
+
+
+def notify(**receiver):
+    return {"notify": {"receiver": receiver}}
+
+
+def slack(**more):
+    return notify(slack={"apiURL": KEY, **more})
+
+
+def email(**more):
+    mail = {"to": "a@b.c", "from": "d@e.f", "smarthost": "smtp.example.com:587", **more}
+    return notify(email={key: value for key, value in mail.items() if value is not None})
+
+
+def webhook(**more):
+    return notify(webhook=more)
+
+
+def grouped(*labels):
+    return {"notify": {"receiver": {"webhook": {"url": "http://a"}}, "groupBy": list(labels)}}
+
+
 # Constraint -> (good specs, bad specs); CEL carries each of these messages too.
 CONSTRAINTS = {
     DURATION: (
@@ -101,6 +134,72 @@ CONSTRAINTS = {
         [slo(objective=value) for value in (0.0001, 50, 99.9, 99.9999)],
         [slo(objective=value) for value in (0, -1, 100, 100.0001, 99.99999999, 1e308)],
     ),
+    TEMPLATE: (
+        [
+            slack(),
+            slack(channel="#orders"),
+            slack(channel="{a}"),
+            email(authPassword=KEY, authUsername="a{b"),
+        ],
+        [
+            slack(channel="{{ .x }}"),
+            email(to="a@b.c{{"),
+            email(authUsername="{{", authPassword=KEY),
+        ],
+    ),
+    URL: (
+        [
+            webhook(url=url)
+            for url in (
+                "http://hooks",
+                "https://hooks.ops:8080/a/b?c=%20d#e",
+                "http://10.0.0.1:9/",
+                "http://a/?b@c",
+            )
+        ],
+        [
+            webhook(url=url)
+            for url in (
+                "",
+                "hooks",
+                "ftp://a",
+                "http://",
+                "http:///a",
+                "http://user:pass@host/",
+                "http://a:port/",
+                "http://a/%zz",
+                "http://a/{{ .x }}",
+                "http://a b/",
+                "http://a/\n",
+                "javascript:alert(1)",
+            )
+        ],
+    ),
+    LOGIN: (
+        [email(), email(authUsername="a", authPassword=KEY)],
+        [email(authUsername="a"), email(authPassword=KEY)],
+    ),
+    TO: ([email(to="Ops <a@b.c>, d@e.f")], [email(to="nobody"), email(to="@"), email(to="a@")]),
+    FROM: ([email(**{"from": "Flowgauge <a@b.c>"})], [email(**{"from": "nobody"})]),
+    SMARTHOST: (
+        [email(smarthost="a:25"), email(smarthost="10.0.0.1:587")],
+        [
+            email(smarthost=host)
+            for host in ("smtp.example.com", "a:", ":25", "a b:25", "a:25/", "")
+        ],
+    ),
+    HOOK: ([webhook(urlSecret=KEY)], [webhook(), webhook(url="http://a", urlSecret=KEY)]),
+    RECEIVER: (
+        [
+            notify(pagerduty={"routingKey": KEY}, opsgenie={"apiKey": KEY}),
+            notify(msteams={"webhookURL": KEY}),
+        ],
+        [notify(), {"notify": {"receiver": {"webhook": {"url": "http://a"}}, "page": {}}}],
+    ),
+    GROUP_BY: (
+        [grouped("team"), grouped("alertname", "_a1")],
+        [grouped(label) for label in ("...", "a-b", "1a", "", "a\n")],
+    ),
     ONE_SLI: (
         [slo(), slo(success=None, freshness={"maxAge": "6h"})],
         [slo(success=None), slo(freshness={"maxAge": "6h"})],
@@ -114,10 +213,21 @@ CONSTRAINTS = {
         [extra(name="own"), extra(name="A-b"), {"alerts": {"disabled": ["x"]}}],
     ),
     LABELS: (
-        [{"alerts": {"labels": {"team": 'any "value" {{'}}}, extra(labels={"_a1": ""})],
         [
-            {"alerts": {"labels": {name: "x"}}}
-            for name in (*model.RESERVED_LABELS, "__name__", "1a", "a-b", "", "a\n", "ä")
+            {"alerts": {"labels": {"team": 'any "value" {{'}}},
+            extra(labels={"_a1": ""}),
+            slo(alerts={"page": {"labels": {"team": "x"}}}),
+        ],
+        [
+            *(
+                {"alerts": {"labels": {name: "x"}}}
+                for name in (*model.RESERVED_LABELS, "__name__", "1a", "a-b", "", "a\n", "ä")
+            ),
+            *(
+                slo(alerts={tier: {"labels": {name: "x"}}})
+                for tier in ("page", "ticket")
+                for name in model.RESERVED_LABELS
+            ),
         ],
     ),
     PORT: (
@@ -330,6 +440,13 @@ def test_every_rule_of_the_schema_is_in_the_table():
             "at most 16 items",
         ),
         ({"dashboard": {"folder": "a\tb"}}, "spec.dashboard.folder", FOLDER),
+        (grouped(), "spec.notify.groupBy", "at least 1 item"),
+        (grouped("a", "a"), "spec.notify.groupBy", "a stands twice; remove one of the two"),
+        (slack(channel="a\nb"), "spec.notify.receiver.slack.channel", "should match pattern"),
+        (email(to="a@b.c\nBcc: d@e.f"), "spec.notify.receiver.email.to", "should match pattern"),
+        (email(smarthost=None), "spec.notify.receiver.email.smarthost", "field required"),
+        (email(**{"from": None}), "spec.notify.receiver.email.from", "field required"),
+        ({"notify": {"page": {}}}, "spec.notify.receiver", "field required"),
     ],
 )
 def test_a_spec_that_does_not_fit_names_the_field(spec, path, message):

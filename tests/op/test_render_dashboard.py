@@ -271,3 +271,38 @@ def test_the_golden_dashboard_is_what_the_command_line_prints():
     source += "metadata: {name: orders, namespace: shop}\nspec: {selector: {matchLabels: {app: orders}}}\n"
 
     assert board(slos=[]) in cli.generated(source, "x")
+
+
+@pytest.mark.parametrize(
+    ("objective", "red"),
+    [
+        ({}, 14.4),
+        ({"window": "7d"}, 13.44),
+        ({"alerts": {"page": {"enabled": False}}}, None),
+        ({"alerts": {"ticket": {"enabled": False}}}, 14.4),
+        # Over six hours it can still page, which this burn rate over one hour does not show.
+        ({"objective": 93}, None),
+    ],
+)
+def test_the_red_line_of_a_burn_rate_is_where_its_page_fires(objective, red):
+    made = json.loads(board(slos=[SLOS[0] | objective]))
+
+    panel = next(p for p in made["panels"] if p["title"].startswith("Burn rate"))
+
+    steps = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
+    assert {step["color"]: step["value"] for step in steps}.get("red") == red
+    assert ("red line" in panel["description"]) == (red is not None)
+
+
+def test_panels_of_a_workflow_with_native_histograms_read_no_buckets():
+    made = json.loads(board(scrape={"nativeHistograms": True}))
+
+    (heatmap,) = (p for p in made["panels"] if p["type"] == "heatmap")
+    (target,) = heatmap["targets"]
+    assert (target["expr"], target["format"]) == (
+        (
+            "sum by (namespace, monitored_workflow) (increase("
+            'workflow_run_duration_seconds{namespace="shop",monitored_workflow="orders"}[$__rate_interval]))'
+        ),
+        "heatmap",
+    )

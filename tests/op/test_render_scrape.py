@@ -87,6 +87,7 @@ SECRET = {"name": "s", "key": "k"}
         ({"authorization": {"credentials": SECRET}}, True),
         ({"limits": {"samples": 10}}, True),
         ({"dropMetrics": ["go_.*"]}, True),
+        ({"nativeHistograms": True}, True),
     ],
 )
 def test_only_what_an_annotation_cannot_say_needs_a_monitor_of_its_own(given, is_own):
@@ -204,6 +205,15 @@ def test_a_monitor_of_its_own_carries_everything_that_was_asked_for():
         "serverName": "x",
     }
     assert endpoint["authorization"] == {"type": "Bearer", "credentials": SECRET}
+
+
+@pytest.mark.parametrize("mode", ["ServiceMonitor", "PodMonitor"])
+def test_native_histograms_are_asked_for_by_who_wants_them(mode):
+    def spec(**given):
+        rendered = made(scrape={"mode": mode, "limits": {"samples": 10}, **given})
+        return child(rendered, mode)["spec"]
+
+    assert spec(nativeHistograms=True) == spec() | {"scrapeNativeHistograms": True}
 
 
 @pytest.mark.parametrize("given", [{"scheme": "https"}, {"mode": "PodMonitor"}])

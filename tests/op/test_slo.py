@@ -1,5 +1,6 @@
 import re
 from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 from hypothesis import given, settings
@@ -57,7 +58,46 @@ def objective(percent=99.0, window="30d", *, interval="15s", min_bad=2):
                 ("3d", "6h", "0.98"),
             ],
         ),
-        ("90d", [("1h", "5m", "43.2"), ("6h", "30m", "18"), ("1d", "2h", "9"), ("3d", "6h", "3")]),
+        # Between the two catalogues in a straight line, above a month as for a month.
+        (
+            "10d",
+            [
+                ("1h", "5m", "13.44"),
+                ("6h", "30m", "3.8"),
+                ("1d", "2h", "1.6"),
+                ("3d", "6h", "0.973333"),
+            ],
+        ),
+        (
+            "14d",
+            [
+                ("1h", "5m", "13.44"),
+                ("6h", "30m", "4.2"),
+                ("1d", "2h", "1.86667"),
+                ("3d", "6h", "0.964444"),
+            ],
+        ),
+        (
+            "21d",
+            [
+                ("1h", "5m", "13.44"),
+                ("6h", "30m", "4.9"),
+                ("1d", "2h", "2.33333"),
+                ("3d", "6h", "0.948889"),
+            ],
+        ),
+        (
+            "27d",
+            [
+                ("1h", "5m", "13.44"),
+                ("6h", "30m", "5.5"),
+                ("1d", "2h", "2.73333"),
+                ("3d", "6h", "0.935556"),
+            ],
+        ),
+        ("45d", [("1h", "5m", "14.4"), ("6h", "30m", "6"), ("1d", "2h", "3"), ("3d", "6h", "1")]),
+        ("60d", [("1h", "5m", "14.4"), ("6h", "30m", "6"), ("1d", "2h", "3"), ("3d", "6h", "1")]),
+        ("90d", [("1h", "5m", "14.4"), ("6h", "30m", "6"), ("1d", "2h", "3"), ("3d", "6h", "1")]),
     ],
 )
 def test_windows_and_factors_are_those_of_the_books(window, expected):
@@ -65,6 +105,34 @@ def test_windows_and_factors_are_those_of_the_books(window, expected):
 
     assert tiers(made) == expected
     assert (made.base, made.every, made.every_long) == (300, 30, 150)
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(st.integers(7 * DAY, 90 * DAY))
+def test_in_every_window_a_pace_that_lasts_is_silent_and_one_that_does_not_alerts(period):
+    made = slo.timing(period, 15)
+    factors = [tier.factor for tier in (*made.page, *made.ticket)]
+
+    assert factors == sorted(factors, reverse=True)
+    # The least one is about 1. Were it above, paces between the two would spend the budget and alert nobody.
+    assert Decimal("0.93") < factors[3] <= 1
+    assert 1 < factors[2] < factors[1] < 7
+    assert Decimal("13.4") < factors[0] <= Decimal("14.4")
+
+
+@pytest.mark.parametrize("window", ["7d", "10d", "14d", "21d", "28d", "30d", "45d", "60d", "90d"])
+def test_factors_are_exact_to_the_last_digit_that_there_is(window):
+    week = (Fraction("13.44"), Fraction("3.5"), Fraction("1.4"), Fraction("0.98"))
+    month = (Fraction("13.44"), Fraction("5.6"), Fraction("2.8"), Fraction(14, 15))
+    days = Fraction(duration.seconds(window)) / DAY
+    way = min(Fraction(1), (days - 7) / 21)
+    grown = max(Fraction(1), min(days, Fraction(30)) / 28)
+
+    made = timing(window)
+
+    for tier, low, high in zip((*made.page, *made.ticket), week, month, strict=True):
+        exact = (low + (high - low) * way) * grown
+        assert tier.factor == Decimal(exact.numerator) / Decimal(exact.denominator)
 
 
 @pytest.mark.parametrize(
@@ -241,6 +309,20 @@ def test_tiers_that_no_ratio_can_reach_are_dropped(percent, page, ticket):
     kept = [slo.reachable_tiers(percent, tier) for tier in (made.page, made.ticket)]
 
     assert [[duration.text(t.long) for t in tier] for tier in kept] == [page, ticket]
+
+
+@pytest.mark.parametrize("window", ["7d", "14d", "30d", "90d"])
+def test_a_tier_can_be_reached_from_the_objective_that_is_told(window):
+    made = timing(window)
+    for tier in (*made.page, *made.ticket):
+        least = slo.reachable_from(tier)
+        if least > 0:
+            assert slo.reachable_tiers(float(least), (tier,)) == (tier,)
+            assert slo.reachable_tiers(float(least - Decimal("0.01")), (tier,)) == ()
+
+
+def test_the_objectives_from_which_a_month_can_page_are_these():
+    assert [str(slo.reachable_from(tier)) for tier in timing("30d").page] == ["93.06", "83.34"]
 
 
 def test_an_alert_that_cannot_fire_is_not_made():

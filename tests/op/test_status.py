@@ -120,6 +120,46 @@ TABLE = {
             "Ready": ("True", "Monitored"),
         },
     ),
+    "warnings": (
+        {
+            "rendered": rendered(
+                warnings=(Problem("spec.slos[0].objective", "AlertUnreachable", "x"),)
+            )
+        },
+        WELL,
+        Policy(),
+        {
+            **GOOD,
+            **SEEN,
+            "Accepted": ("True", "AlertUnreachable"),
+            "Ready": ("True", "Monitored"),
+        },
+    ),
+    "a problem beside a warning": (
+        {
+            "problems": PROBLEMS,
+            "rendered": rendered(warnings=(Problem("spec.slos[1]", "ThresholdRounded", "x"),)),
+        },
+        WELL,
+        Policy(),
+        {
+            **GOOD,
+            **SEEN,
+            "Accepted": ("False", "WindowTooShort"),
+            "Ready": ("False", "WindowTooShort"),
+        },
+    ),
+    "a memory that is too short": (
+        {},
+        seen(retention=15 * 86400),
+        Policy(),
+        {
+            **GOOD,
+            **SEEN,
+            "Loaded": ("True", "RetentionTooShort"),
+            "Ready": ("True", "Monitored"),
+        },
+    ),
     "no Prometheus": (
         {},
         None,
@@ -432,3 +472,33 @@ def test_a_transition_tells_reason_and_message():
     now = {"conditions": [{"type": "Ready", "status": "False", "reason": "R", "message": "m"}]}
 
     assert status.transitions(previous, now) == [("Ready", "False", "R", "m")]
+
+
+@pytest.mark.parametrize(
+    ("made", "observed", "message"),
+    [
+        ({}, WELL, "scraped, ruled and verified"),
+        (
+            {},
+            seen(retention=86400),
+            "scraped, ruled and verified; Loaded has more to say",
+        ),
+        (
+            {"warnings": (Problem("spec.slos[0]", "ThresholdRounded", "x"),), "notes": ("y",)},
+            seen(retention=86400),
+            "scraped, ruled and verified; Accepted, Provisioned, Loaded have more to say",
+        ),
+    ],
+)
+def test_ready_says_where_a_reader_should_look(made, observed, message):
+    found = built(outcome(rendered=rendered(**made)), observed)
+
+    assert found["conditions"][-1]["message"] == message
+
+
+def test_a_warning_names_its_field():
+    warnings = (Problem("spec.slos[0].objective", "AlertUnreachable", "no page"),)
+
+    found = built(outcome(rendered=rendered(warnings=warnings)))
+
+    assert found["conditions"][0]["message"] == "spec.slos[0].objective: no page"

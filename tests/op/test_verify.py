@@ -126,6 +126,60 @@ def test_firing_alerts_keep_their_objective():
     }
 
 
+# GET /api/v1/status/runtimeinfo; `0s` and a size alone keep for ever, as far as time goes.
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("15d", 15 * 86400),
+        ("30d or 50GiB", 30 * 86400),
+        ("1y", 365 * 86400),
+        ("2w or 1TiB", 14 * 86400),
+        ("1d12h", 129600),
+        ("50GiB", None),
+        ("0s", None),
+        ("0s or 50GiB", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_how_long_data_is_kept_is_read_of_the_runtime_information(text, seconds):
+    observation = Observation()
+
+    verify.read_retention({} if text is None else {"storageRetention": text}, observation)
+
+    assert observation.retention == seconds
+
+
+WEEK = SloView("week", 99, "7d", "slo:error:ratio_rate1h")
+QUARTER = SloView("quarter", 99, "90d", "slo:error:ratio_rate1h")
+
+
+@pytest.mark.parametrize(
+    ("retention", "slos", "reason"),
+    [
+        (None, (QUARTER,), "Loaded"),
+        (90 * 86400, (QUARTER, WEEK), "Loaded"),
+        (90 * 86400 - 1, (QUARTER, WEEK), "RetentionTooShort"),
+        (7 * 86400, (WEEK,), "Loaded"),
+        (1, (), "Loaded"),
+    ],
+)
+def test_a_window_that_is_longer_than_the_memory_of_prometheus_is_a_remark(retention, slos, reason):
+    verdict = verify.loaded(rendered(slos=slos), SHOP, seen(retention=retention))
+
+    assert (verdict.state, verdict.reason) == (True, reason)
+
+
+def test_the_remark_names_objectives_windows_retention_and_remedy():
+    verdict = verify.loaded(rendered(slos=(WEEK, QUARTER)), SHOP, seen(retention=86400))
+
+    assert verdict.message == (
+        "Prometheus has the scrape job and the rules, but keeps data for 1d only, and these objectives look back further:"
+        " week (7d), quarter (90d). Their budgets speak of the last 1d; set the retention of Prometheus to 90d or more, or"
+        " shorten the window"
+    )
+
+
 def test_only_our_rule_groups_are_remembered():
     observation = read(verify.read_rules, RULES, "groups")
 
@@ -224,6 +278,13 @@ def test_loaded_means_these_rules_and_this_job(wanted, observed, state, reason, 
             False,
             "MissingFamilies",
             "workflow_active_runs, workflow_runs_total",
+        ),
+        (
+            {"native": True},
+            {"families": {}},
+            False,
+            "MissingFamilies",
+            "do the program and Prometheus use this profile and native histograms?",
         ),
         ({"is_scraped": False}, {"targets": {}}, True, "Measured", "0 of 0"),
         ({"is_scraped": False}, {"targets": {}, "families": {}}, False, "MissingFamilies", ""),

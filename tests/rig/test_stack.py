@@ -8,6 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from rig import fetch
+
 pytestmark = pytest.mark.e2e
 
 
@@ -112,6 +114,30 @@ def test_a_removed_rule_is_gone_from_prometheus(stack, namespace):
     stack.kubectl("delete", "prometheusrule", "gone", f"--namespace={namespace}")
 
     stack.wait_for(lambda: not loaded(), 20, "the rule to go")
+
+
+def test_an_alertmanager_config_becomes_a_route_and_goes_with_it(stack, namespace):
+    if stack.is_given:
+        pytest.skip("the Alertmanager of a given cluster selects what it wants")
+    config = {
+        "apiVersion": "monitoring.coreos.com/v1alpha1",
+        "kind": "AlertmanagerConfig",
+        "metadata": {"name": "toy"},
+        "spec": {
+            "route": {"receiver": "hook"},
+            "receivers": [{"name": "hook", "webhookConfigs": [{"url": "http://127.0.0.1:1/"}]}],
+        },
+    }
+    stack.apply([config], namespace=namespace)
+
+    def is_routed():
+        status = fetch.json_of(f"{stack.alertmanager_url}/api/v2/status")
+        return f"{namespace}/toy/hook" in status["config"]["original"]
+
+    stack.wait_for(is_routed, 30, "the route in Alertmanager")
+    stack.kubectl("delete", "alertmanagerconfig", "toy", f"--namespace={namespace}")
+
+    stack.wait_for(lambda: not is_routed(), 30, "the route to go")
 
 
 def test_what_is_pushed_can_be_asked_for(stack):

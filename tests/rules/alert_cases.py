@@ -23,6 +23,7 @@ class Cases:
     fires: dict[str, Series] = field(default_factory=dict)
     silent: dict[str, Series] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
+    outage: str = ""
     step: str = "1m"
     fires_without_data: bool = False
     # Why a series that begins with its first event does not fire, where it does not.
@@ -130,6 +131,7 @@ def absent(what, reason, series):
     role, labels, _ = series
     return Cases(
         severity="warning",
+        outage="absence",
         description=f"No series of {what} of {{owner}}; {reason}",
         at="15m",
         bad=(),
@@ -212,6 +214,7 @@ def happened(severity, window, description, role, labels=None, *, by=None):
 CASES = {
     "TargetDown": Cases(
         severity="critical",
+        outage="cause",
         description="Prometheus knows targets of {owner} but none of them answered for five minutes.",
         at="10m",
         bad=up(a="0x60", b="0x60"),
@@ -238,6 +241,7 @@ CASES = {
     ),
     "MetricsAbsent": Cases(
         severity="warning",
+        outage="absence",
         description=(
             "No series of finished runs of {owner}; an idle workflow has them at zero, so nothing is being measured."
         ),
@@ -308,6 +312,7 @@ CASES = {
     ),
     "LowThroughput": Cases(
         severity="warning",
+        outage="effect",
         description="Runs of {owner} end at 0% of yesterday's rate.",
         at="26h",
         bad=runs("0+10x288 2880x72"),
@@ -379,6 +384,7 @@ CASES = {
     # Planned at each full hour, with ten minutes of grace; promtool's time begins at 1970.
     "ScheduleMissed": Cases(
         severity="critical",
+        outage="effect",
         description=(
             "A run of {owner} was planned for 1970-01-01 01:00:00 +0000 UTC; none has begun since, and its deadline is"
             " over."
@@ -400,6 +406,7 @@ CASES = {
     ),
     "RunOverdue": Cases(
         severity="warning",
+        outage="effect",
         description=(
             "The run of {owner} that was planned for 1970-01-01 01:00:00 +0000 UTC has not ended well, and its deadline"
             " is over."
@@ -629,6 +636,7 @@ CASES = {
     ),
     "NoExecutions": Cases(
         severity="warning",
+        outage="effect",
         description="No pipeline of {owner} has ended for twenty minutes, and none is in progress.",
         at="45m",
         bad=runs("0+1x20 20x60") + active("0x80"),
@@ -709,6 +717,7 @@ CASES = {
     ),
     "orchestrix/MetricsAbsent": Cases(
         severity="warning",
+        outage="absence",
         description=(
             "No series of the rate of messages of {owner}; an idle program has it at zero, so nothing is being measured."
         ),
@@ -888,6 +897,7 @@ CASES = {
     ),
     "SchedulerSilent": Cases(
         severity="critical",
+        outage="cause",
         description="No scheduler of {owner} has sent a heartbeat for five minutes; nothing new is started.",
         at="32m",
         bad=(("worker.beat", {}, "0+12x20 240x40"),),

@@ -16,6 +16,9 @@ from flowgauge_operator import duration, names
 
 OWNER = {"namespace", "monitored_workflow"}
 COUNTER = re.compile(r".*_(total|count|sum|bucket)")
+HISTOGRAMS = {
+    f.name for p in PROFILES for f in profiles.builtin(p).families if f.type == "histogram"
+}
 # Some vocabularies call a gauge that.
 GAUGES = {f.name for p in PROFILES for f in profiles.builtin(p).families if f.type == "gauge"}
 # What a counter may be an argument of.
@@ -44,6 +47,7 @@ def rendered():
         slos = objectives(profile) | (ONLY_DEFAULT if profile == "workflow" else {})
         yield profile, groups(profile, slos=slos, **EVERYTHING)
         yield f"{profile} without objectives", groups(profile)
+        yield f"{profile}, native", groups(profile, slos=slos, scrape={"nativeHistograms": True})
     for example in EXAMPLES:
         manifests = yaml.safe_load_all(example.read_text(encoding="utf-8"))
         rules = next(m for m in manifests if m["kind"] == "PrometheusRule")
@@ -226,7 +230,7 @@ def test_counters_are_read_through_rates_only(made):
         for node, parents in parsed(rule):
             if (
                 isinstance(node, ast.VectorSelector)
-                and COUNTER.fullmatch(node.name)
+                and (COUNTER.fullmatch(node.name) or node.name in HISTOGRAMS)
                 and ":" not in node.name
                 and node.name not in GAUGES
             ):
@@ -265,7 +269,10 @@ def test_quantiles_are_of_sums_by_le_of_rates(made):
             if isinstance(node, ast.Call) and node.func.name == "histogram_quantile":
                 inner = node.args[1]
                 assert isinstance(inner, ast.AggregateExpr), name_of(rule)
-                assert re.search(r"\ble\b", str(inner.modifier)), name_of(rule)
+                # A native histogram is one series, and its buckets are within.
+                is_native = inner.expr.args[0].vector_selector.name in HISTOGRAMS
+                has_bounds = re.search(r"\ble\b", str(inner.modifier)) is not None
+                assert has_bounds != is_native, name_of(rule)
                 assert isinstance(inner.expr, ast.Call), name_of(rule)
                 assert inner.expr.func.name == "rate", name_of(rule)
 

@@ -209,6 +209,7 @@ def expected(cases, labels, summary, *namespaces):
                 "severity": cases.severity,
                 "namespace": namespace,
                 "monitored_workflow": "orders",
+                **({"outage": cases.outage} if cases.outage else {}),
                 **labels,
             },
             "exp_annotations": {
@@ -369,6 +370,47 @@ def test_a_burn_alert_does_what_it_is_for(promtool, tmp_path, alert):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+WINDOWS = ("7d", "10d", "14d", "21d", "27d", "28d", "30d", "45d", "60d", "90d")
+
+
+@pytest.mark.parametrize(
+    ("pace", "page", "ticket"),
+    [("0.92", (), ()), ("1.1", (), WINDOWS), ("3.4", (), WINDOWS), ("15", WINDOWS, WINDOWS)],
+)
+def test_a_pace_alerts_in_every_window_if_the_budget_would_not_last(
+    promtool, tmp_path, pace, page, ticket
+):
+    slos = {f"w{w}": {"objective": 99, "window": w, "success": {}} for w in WINDOWS}
+    content = [g for g in groups("workflow", slos=slos) if "/slo-" in g["name"]]
+    bad = Decimal(pace) * 100
+    given = [
+        ("run.finished", {"outcome": "good"}, f"0+{10_000 - bad:f}x60"),
+        ("run.finished", {"outcome": "bad"}, f"0+{bad:f}x60"),
+    ]
+
+    def firing(alert, windows):
+        expr = f'count by (slo) (ALERTS{{alertname="{alert}",alertstate="firing"}})'
+        samples = [{"labels": f'{{slo="w{w}"}}', "value": 1} for w in windows]
+        return {"expr": expr, "eval_time": "45m", "exp_samples": samples}
+
+    rules = write(tmp_path / "rules.yaml", {"groups": content})
+    checks = [firing(name, w) for name, w in zip(BURNS, (page, ticket), strict=True)]
+    test = {
+        "interval": "1m",
+        "input_series": series("workflow", "shop", given),
+        "promql_expr_test": checks,
+    }
+    content = {
+        "rule_files": [rules],
+        "evaluation_interval": "30s",
+        "group_eval_order": [group["name"] for group in content],
+        "tests": [test],
+    }
+    done = run(promtool, "test", "rules", write(tmp_path / "test.yaml", content), cwd=tmp_path)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def is_accepted(text):
     """Whether a text can be said of an alert."""
     try:
@@ -407,7 +449,7 @@ def test_a_users_text_is_shown_to_the_letter_and_never_expanded(promtool, tmp_pa
 
 def test_time_objectives_count_bad_time_with_and_without_data(promtool, tmp_path):
     slos = ONLY_DEFAULT | {"own": {"objective": 99, "custom": OWN}}
-    content = [g for g in groups("workflow", slos=slos) if g["name"].endswith("-short")]
+    content = counting(groups("workflow", slos=slos))
     old = series(
         "workflow", "shop", [("run.last_success", {}, "0x30"), ("queue.depth", {}, "200x30")]
     )
@@ -429,7 +471,57 @@ def test_time_objectives_count_bad_time_with_and_without_data(promtool, tmp_path
         {"name": "data", "interval": "1m", "input_series": old + own, "promql_expr_test": checks},
         {"name": "no data", "interval": "1m", "promql_expr_test": without},
     ]
-    content = {"rule_files": [rules], "evaluation_interval": "30s", "tests": tests}
+    order = [group["name"] for group in content]
+    content = {
+        "rule_files": [rules],
+        "evaluation_interval": "30s",
+        "group_eval_order": order,
+        "tests": tests,
+    }
+    done = run(promtool, "test", "rules", write(tmp_path / "test.yaml", content), cwd=tmp_path)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def counting(content):
+    """The groups that count what is good and bad, without what follows from it."""
+    return [g for g in content if g["name"].endswith(("/recordings", "-short"))]
+
+
+def test_the_newest_good_run_outlives_its_pod_and_only_a_later_one_takes_its_place(
+    promtool, tmp_path
+):
+    content = counting(groups("workflow", slos={"fresh": ONLY_DEFAULT["fresh"]}))
+    name = "workflow_last_success_timestamp_seconds"
+
+    def pod(number, values):
+        labels = {"namespace": "shop", "monitored_workflow": "orders", "pod": number}
+        return {"series": _selector(name, labels), "values": values}
+
+    def newest(at, value):
+        expr = "workflow:run_success:last_timestamp_seconds"
+        return {"expr": expr, "eval_time": at, "exp_samples": [sample(expr, value)]}
+
+    def bad(at, value):
+        expr = "slo:events_bad:rate5m"
+        return {"expr": expr, "eval_time": at, "exp_samples": [sample(expr, value, slo="fresh")]}
+
+    given = [
+        pod("a", "0x5 300x25"),
+        # It starts when the first one ends, and has seen no good run.
+        pod("b", "_x30 0x600"),
+        # An hour of milliseconds is no time that has come.
+        pod("c", "_x100 9e12x60 _x200 18000x400"),
+    ]
+    checks = [newest(at, 300) for at in ("10m", "1h", "2h", "5h")]
+    checks += [bad("10m", 0), bad("6h", 0), newest("7h", 18000), bad("7h", 0), bad("11h10m", 1)]
+    rules = write(tmp_path / "rules.yaml", {"groups": content})
+    content = {
+        "rule_files": [rules],
+        "evaluation_interval": "30s",
+        "group_eval_order": [group["name"] for group in content],
+        "tests": [{"interval": "1m", "input_series": given, "promql_expr_test": checks}],
+    }
     done = run(promtool, "test", "rules", write(tmp_path / "test.yaml", content), cwd=tmp_path)
 
     assert done.returncode == 0, done.stdout + done.stderr
@@ -475,7 +567,8 @@ def test_freshness_by_a_counter_is_bad_from_the_age_after_the_last_good_run(
     promtool, tmp_path, profile
 ):
     slos = {"fresh": {"objective": 99, "freshness": {"maxAge": "2h"}}}
-    content = [g for g in groups(profile, slos=slos) if g["name"].endswith("-short")]
+    content = counting(groups(profile, slos=slos))
+    order = [group["name"] for group in content]
     given = [("run.finished", {"outcome": "good"}, "1+1x30 31x330")]
     given += [("run.finished", {"outcome": "bad"}, "0+1x360")]
 
@@ -501,7 +594,7 @@ def test_freshness_by_a_counter_is_bad_from_the_age_after_the_last_good_run(
         },
         {"name": "no data", "interval": "1m", "promql_expr_test": [bad("20m", 1)]},
     ]
-    content = {"rule_files": [rules], "tests": tests}
+    content = {"rule_files": [rules], "group_eval_order": order, "tests": tests}
     done = run(promtool, "test", "rules", write(tmp_path / "test.yaml", content), cwd=tmp_path)
 
     assert done.returncode == 0, done.stdout + done.stderr
@@ -617,3 +710,11 @@ def test_every_case_is_of_an_alert_that_is_rendered():
     }
 
     assert (set(CASES), set(BURNS)) == (rendered, burns)
+
+
+def test_what_fires_without_data_has_a_part_in_an_outage():
+    """Else a dead target would be told twice: by TargetDown, and by what fires because nothing is scraped."""
+    silent = {name for name, cases in CASES.items() if cases.fires_without_data}
+
+    assert silent
+    assert [name for name in silent if not CASES[name].outage] == []

@@ -10,6 +10,7 @@ from typing import Literal
 from flowgauge.profiles.roles import ROLES, UNITS, Instrument
 
 Severity = Literal["critical", "warning", "info"]
+Outage = Literal["", "cause", "absence", "effect"]
 PanelType = Literal["stat", "timeseries", "table", "heatmap"]
 
 
@@ -59,22 +60,24 @@ class Family:
 class Recording:
     """A recording rule over roles.
 
-    A `slow` one is evaluated a fifth as often: what it says changes over hours. One that `needs` a schedule is made
-    for workflows that have one.
+    A `slow` one is evaluated a fifth as often: what it says changes over hours. One that `needs` a schedule or an
+    objective of freshness is made for workflows that have one.
     """
 
     record: str
     expr: str
     help: str = ""
     slow: bool = False
-    needs: Literal["", "schedule"] = ""
+    needs: Literal["", "schedule", "freshness"] = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Alert:
     """An alert over roles. `$threshold` in `expr` is `threshold`, in the base unit that `unit` names.
 
-    `replaces` names the inherited alert that this one takes the place of.
+    `outage` is its part when a workflow is dead as a whole: it is the `cause` that is seen, the `absence` of all metrics,
+    or an `effect` that silence alone brings about; causes silence the others. `replaces` names the inherited alert that
+    this one takes the place of.
     """
 
     name: str
@@ -85,6 +88,7 @@ class Alert:
     threshold: float | None = None
     unit: str = ""
     for_: str = "0s"
+    outage: Outage = ""
     replaces: str = ""
 
 

@@ -28,7 +28,8 @@ _UNITS = {
 
 def render(workflow: Workflow, profile: Profile, slos: Sequence[SloView]) -> str:
     """The dashboard as JSON text."""
-    scope = Scope(profile, workflow.namespace, workflow.name)
+    native = workflow.spec.scrape.native_histograms
+    scope = Scope(profile, workflow.namespace, workflow.name, native=native)
     own = list(_role_panels(profile, scope))
     # Triage order: is it well, is the budget being spent, and only then what fails and where.
     first = own[0].row if own else ""
@@ -92,6 +93,8 @@ def _slo_panels(slos: Sequence[SloView]) -> list[Panel]:
     for view in slos:
         share = view.objective / 100
         chosen = f'{{$owner,slo="{view.name}"}}'
+        paged = (Step(view.paged_above, "red"),) if view.paged_above else ()
+        red = " Above the red line someone is paged." if paged else ""
         panels += [
             Panel(
                 title=f"Error budget left · {view.name}",
@@ -125,14 +128,14 @@ def _slo_panels(slos: Sequence[SloView]) -> list[Panel]:
             ),
             Panel(
                 title=f"Burn rate · {view.name}",
-                description="How fast the budget burns: 1 spends it exactly over the window. Above the red line someone is paged.",
+                description=f"How fast the budget burns: 1 spends it exactly over the window.{red}",
                 type="timeseries",
                 row=row,
                 width=12,
                 height=7,
                 color="green",
                 minimum=0,
-                steps=(Step(1.0, "orange"),),
+                steps=(Step(1.0, "orange"), *paged),
                 queries=(
                     Query(
                         f"{view.burn_record}{chosen} / {slo.budget(view.objective):f}", "burn rate"

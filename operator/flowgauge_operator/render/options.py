@@ -16,6 +16,7 @@ class Options:
     folder_annotation: str = "grafana_folder"
     monitor_labels: Mapping[str, str] = field(default_factory=dict)
     rule_labels: Mapping[str, str] = field(default_factory=dict)
+    alertmanager_config_labels: Mapping[str, str] = field(default_factory=dict)
 
     def runbook(self, page: str) -> str:
         """The URL of a page of the runbooks; empty where nobody has said where they are."""
@@ -31,6 +32,7 @@ class Options:
                 *self.dashboard_labels,
                 *self.monitor_labels,
                 *self.rule_labels,
+                *self.alertmanager_config_labels,
                 self.folder_annotation,
                 RULES_LABEL,
             )
@@ -45,7 +47,9 @@ RULES_LABEL = "flowgauge.dev/rules"
 class Capabilities:
     """Which optional kinds the cluster has and the operator may use."""
 
-    kinds: frozenset[str] = frozenset({"ServiceMonitor", "PodMonitor", "PrometheusRule"})
+    kinds: frozenset[str] = frozenset(
+        {"ServiceMonitor", "PodMonitor", "PrometheusRule", "AlertmanagerConfig"}
+    )
 
     def has(self, kind: str) -> bool:
         """Whether objects of this kind can be made."""
@@ -66,9 +70,14 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class SloView:
-    """What verification has to know of an objective; `burn_record` is the ratio that the burn rate is read from."""
+    """What verification and the dashboard have to know of an objective.
+
+    `burn_record` is the ratio that the burn rate is read from; `paged_above` is the burn rate above which its page fires,
+    None where it cannot.
+    """
 
     name: str
     objective: float
     window: str
     burn_record: str
+    paged_above: float | None = None

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from flowgauge.profiles import Profile
-from flowgauge_operator import cron, duration, names
+from flowgauge_operator import cron, duration, measure, names
 from flowgauge_operator.model import Workflow
-from flowgauge_operator.render import maintenance, scrape, template
+from flowgauge_operator.render import maintenance, notify, scrape, template
 from flowgauge_operator.render.manifest import Manifest, child
 from flowgauge_operator.render.options import RULES_LABEL, Capabilities, Options, Problem, SloView
 
@@ -20,7 +20,9 @@ class Rendered:
 
     `children` are the objects that the workflow owns, without owner reference and digest. `shares_monitor` says that
     the namespace needs its shared ServiceMonitor. `revision` changes with the rules; Prometheus shows it as a label of
-    the info rule, so that "loaded" means these rules and not yesterday's. `job` is the scrape pool's prefix.
+    the info rule, so that "loaded" means these rules and not yesterday's. `pool` is the scrape pool's name. `problems`
+    are parts of the spec that were left out; `warnings` are what was done otherwise than its owner may expect; `notes`
+    say what the cluster lacks.
     """
 
     children: tuple[Manifest, ...]
@@ -31,7 +33,9 @@ class Rendered:
     is_scraped: bool
     required: tuple[str, ...]
     slos: tuple[SloView, ...]
+    native: bool = False
     problems: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -53,6 +57,12 @@ def render(
     children.append(_rule_object(workflow, groups, capabilities, options))
     if workflow.spec.dashboard.mode != "None":
         children.append(_dashboard(workflow, look.bound_dashboard(workflow), options))
+    if workflow.spec.notify is not None:
+        if capabilities.has("AlertmanagerConfig"):
+            labels = options.alertmanager_config_labels
+            children.append(notify.alertmanager_config(workflow, workflow.spec.notify, labels))
+        else:
+            notes = (*notes, "AlertmanagerConfig is not available: spec.notify notifies nobody")
     if not capabilities.has("PrometheusRule"):
         notes = (
             *notes,
@@ -65,15 +75,18 @@ def render(
         rule_groups=tuple(group["name"] for group in groups),
         pool=pool,
         is_scraped=by is not None or bool(monitors),
-        required=_required(profile),
+        required=_required(profile, native=workflow.spec.scrape.native_histograms),
         slos=look.slos,
+        native=workflow.spec.scrape.native_histograms,
         problems=tuple(problems),
+        warnings=look.warnings,
         notes=notes,
     )
 
 
-def _required(profile: Profile) -> tuple[str, ...]:
-    return tuple(sorted({family.probe for family in profile.families if family.required}))
+def _required(profile: Profile, *, native: bool) -> tuple[str, ...]:
+    required = (family for family in profile.families if family.required)
+    return tuple(sorted({measure.probe(family, native=native) for family in required}))
 
 
 def _scraping(

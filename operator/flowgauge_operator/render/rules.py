@@ -1,21 +1,21 @@
-"""The rule groups of a workflow: recordings, alerts and objectives. Pure.
+"""The rule groups of a workflow: recordings, alerts, and those of its objectives. Pure.
 
 Rules come out finished or as problems: one bad objective or alert never stops the others.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
-from flowgauge.profiles import Alert, Profile, Recording
-from flowgauge_operator import cron, duration, measure, names, promql, slo
+from flowgauge.profiles import Alert, Profile
+from flowgauge_operator import cron, duration, measure, promql, slo
 from flowgauge_operator.measure import Scope
 from flowgauge_operator.model import (
     ExtraAlert,
+    Freshness,
     Override,
     Schedule,
     Selector,
@@ -24,16 +24,12 @@ from flowgauge_operator.model import (
     SpecError,
     Workflow,
 )
-from flowgauge_operator.render import maintenance
+from flowgauge_operator.render import maintenance, objective, rule
 from flowgauge_operator.render.options import Options, Problem, SloView
 
 _T = TypeVar("_T")
 
 INFO = "workflow:monitoring:info"
-# Objectives are of no profile: their alerts have one name whatever the profile is.
-BURN_PREFIX = "Workflow"
-BURN_FAST = f"{BURN_PREFIX}ErrorBudgetBurnFast"
-BURN_SLOW = f"{BURN_PREFIX}ErrorBudgetBurnSlow"
 
 
 @dataclass
@@ -42,6 +38,7 @@ class Rules:
 
     groups: list[dict[str, Any]] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
     slos: list[SloView] = field(default_factory=list)
 
 
@@ -55,43 +52,64 @@ def render(workflow: Workflow, profile: Profile, options: Options) -> Rules:
     windows = maintenance.active(workflow)
     closed = [_record(maintenance.ACTIVE, windows, workflow)] if windows else []
     rules.groups += [
-        _group(
-            workflow, "recordings", every, [*closed, *(rule for slow, rule in recorded if not slow)]
+        rule.group(
+            workflow, "recordings", every, [*closed, *(made for slow, made in recorded if not slow)]
         ),
-        _group(
+        rule.group(
             workflow,
             "history",
             duration.text(slo.SLOWER * often),
-            [rule for slow, rule in recorded if slow],
+            [made for slow, made in recorded if slow],
         ),
     ]
-    scope = replace(scope, recorded=frozenset(rule["record"] for _, rule in recorded))
+    scope = replace(scope, recorded=frozenset(made["record"] for _, made in recorded))
     if not workflow.spec.suspend:
-        alerts = [
-            *_profile_alerts(workflow, profile, scope, options, rules),
-            *_extra_alerts(workflow, scope, options, rules),
-        ]
-        rules.groups.append(_group(workflow, "alerts", every, alerts))
-        for index, objective in enumerate(workflow.spec.slos):
-            _collect(
-                partial(_objective, workflow, objective, profile, scope, options, rules),
-                f"spec.slos[{index}]",
-                rules,
-            )
+        _add_alerts(workflow, profile, scope, options, rules)
+        _add_objectives(workflow, profile, scope, options, rules)
     rules.groups = [group for group in rules.groups if group["rules"]]
     return rules
 
 
-def _collect(action: Callable[[], _T], path: str, rules: Rules) -> _T | None:
-    """What the action returns; None where it fails, which becomes a problem."""
+def _add_alerts(
+    workflow: Workflow, profile: Profile, scope: Scope, options: Options, rules: Rules
+) -> None:
+    every = slo.evaluation_interval(duration.seconds(workflow.spec.scrape.interval))
+    alerts = [
+        *_profile_alerts(workflow, profile, scope, options, rules),
+        *_extra_alerts(workflow, scope, options, rules),
+    ]
+    rules.groups.append(rule.group(workflow, "alerts", duration.text(every), alerts))
+
+
+def _add_objectives(
+    workflow: Workflow, profile: Profile, scope: Scope, options: Options, rules: Rules
+) -> None:
+    overrides = _burn_overrides(workflow, rules)
+    for index, wanted in enumerate(workflow.spec.slos):
+        path = f"spec.slos[{index}]"
+        action = partial(objective.render, workflow, wanted, profile, scope, options, overrides)
+        made = _collect(action, path, rules, profile)
+        if made is None:
+            continue
+        rules.groups += made.groups
+        rules.slos.append(made.view)
+        rules.warnings += [replace(w, path=f"{path}.{w.path}") for w in made.warnings]
+
+
+def _collect(
+    action: Callable[[], _T], path: str, rules: Rules, profile: Profile | None = None
+) -> _T | None:
+    """What the action returns; None where it fails, which becomes a problem.
+
+    With the profile, a record that is missing is told by the role for want of which it is.
+    """
     try:
         return action()
     except measure.MissingRoleError as error:
-        rules.problems.append(
-            Problem(
-                path, "RoleNotInProfile", f"{error}; choose another profile or remove the entry"
-            )
-        )
+        role = wanting(profile, error.role) if profile else ""
+        missing = f"the profile {profile.name} has no {role}" if profile and role else str(error)
+        message = f"{missing}; choose another profile or remove the entry"
+        rules.problems.append(Problem(path, "RoleNotInProfile", message))
     except measure.ThresholdError as error:
         rules.problems.append(Problem(path, "ThresholdNotABucket", str(error)))
     except promql.ExpressionError as error:
@@ -106,7 +124,8 @@ def _collect(action: Callable[[], _T], path: str, rules: Rules) -> _T | None:
 def _scope(workflow: Workflow, profile: Profile) -> Scope:
     shortest = slo.shortest_rate_window(duration.seconds(workflow.spec.scrape.interval))
     often = slo.evaluation_interval(duration.seconds(workflow.spec.scrape.interval))
-    scope = Scope(profile, workflow.namespace, workflow.name, shortest=shortest)
+    native = workflow.spec.scrape.native_histograms
+    scope = Scope(profile, workflow.namespace, workflow.name, shortest=shortest, native=native)
     return scope.with_values(slow=f"{slo.SLOWER * often}", **_schedule(workflow))
 
 
@@ -126,31 +145,21 @@ def _schedule(workflow: Workflow) -> dict[str, str]:
     return {"due": f"max_over_time(({counted})[1h:1m] offset {schedule.deadline})"}
 
 
-def _group(
-    workflow: Workflow, part: str, interval: str, rules: list[dict[str, Any]]
-) -> dict[str, Any]:
-    return {
-        "name": names.group(workflow.namespace, workflow.name, part),
-        "interval": interval,
-        "rules": rules,
-    }
-
-
-def identity(workflow: Workflow) -> dict[str, str]:
-    """The static labels that say whose a rule is."""
-    return {names.NAMESPACE_LABEL: workflow.namespace, names.WORKFLOW_LABEL: workflow.name}
-
-
 def _recordings(
     workflow: Workflow, profile: Profile, scope: Scope
 ) -> list[tuple[bool, dict[str, Any]]]:
     """The recording rules that the profile can express, in order, each with whether it is slow."""
     made: list[tuple[bool, dict[str, Any]]] = []
+    has = {
+        "": True,
+        "schedule": workflow.spec.schedule is not None,
+        "freshness": any(wanted.freshness for wanted in workflow.spec.slos),
+    }
     for recording in profile.recordings:
-        if recording.needs == "schedule" and workflow.spec.schedule is None:
+        if not has[recording.needs]:
             continue
         # One that remembers reads itself, and later ones read earlier ones.
-        known = frozenset({recording.record, *(rule["record"] for _, rule in made)})
+        known = frozenset({recording.record, *(earlier["record"] for _, earlier in made)})
         try:
             expr = measure.expand(recording.expr, replace(scope, recorded=known))
         except measure.MissingRoleError:
@@ -161,7 +170,7 @@ def _recordings(
 
 
 def _record(name: str, expr: str, workflow: Workflow) -> dict[str, Any]:
-    return {"record": name, "expr": expr, "labels": identity(workflow)}
+    return {"record": name, "expr": expr, "labels": rule.identity(workflow)}
 
 
 def _profile_alerts(
@@ -173,8 +182,9 @@ def _profile_alerts(
         for alert in profile.alerts
         for name in (alert.name, f"{profile.alert_prefix}{alert.name}")
     }
-    _check_known(spec.disabled, known, "spec.alerts.disabled", rules)
-    _check_known(spec.overrides, known, "spec.alerts.overrides", rules)
+    names = [*dict.fromkeys(alert.name for alert in known.values()), *_BURNS.values()]
+    for path, listed in (("disabled", spec.disabled), ("overrides", spec.overrides)):
+        _check_known(listed, {*known, *_BURNS}, names, f"spec.alerts.{path}", rules)
     disabled = {known[name].name for name in spec.disabled if name in known}
     overrides = {
         known[name].name: override for name, override in spec.overrides.items() if name in known
@@ -200,35 +210,73 @@ def _profile_alerts(
 
 def missing_role(profile: Profile, alert: Alert) -> str:
     """The role for want of which the profile cannot express the alert for a workflow that has all else; empty for none."""
-    spec = Spec(selector=Selector(match_labels={"app": "x"}), schedule=Schedule(cron="@hourly"))
-    workflow = Workflow(namespace="x", name="x", spec=spec)
-    scope = _scope(workflow, profile)
-    made = frozenset(rule["record"] for _, rule in _recordings(workflow, profile, scope))
+    scope, made = _everything(profile)
     try:
         measure.expand(alert.expr, replace(scope.with_values(threshold="1"), recorded=made))
     except measure.MissingRoleError as error:
-        recording = next((r for r in profile.recordings if r.record == error.role), None)
-        return _wanting(recording, scope) if recording else error.role
+        return wanting(profile, error.role) or error.role
     return ""
 
 
-def _wanting(recording: Recording, scope: Scope) -> str:
+def recorded(profile: Profile) -> frozenset[str]:
+    """The series that the profile records for a workflow that has all that a recording may need."""
+    return _everything(profile)[1]
+
+
+def wanting(profile: Profile, record: str) -> str:
+    """The role for want of which the profile does not record a series; empty where it does, or is not meant to."""
+    recording = next((r for r in profile.recordings if r.record == record), None)
+    if recording is None:
+        return ""
     try:
-        measure.expand(recording.expr, scope)
+        measure.expand(recording.expr, _everything(profile)[0])
     except measure.MissingRoleError as error:
         return error.role
-    return recording.record
+    return record
 
 
-def _check_known(listed: Any, known: dict[str, Alert], path: str, rules: Rules) -> None:
+def _everything(profile: Profile) -> tuple[Scope, frozenset[str]]:
+    fresh = Slo(name="x", objective=99, freshness=Freshness(max_age="1h"))
+    spec = Spec(
+        selector=Selector(match_labels={"app": "x"}),
+        schedule=Schedule(cron="@hourly"),
+        slos=[fresh],
+    )
+    workflow = Workflow(namespace="x", name="x", spec=spec)
+    scope = _scope(workflow, profile)
+    return scope, frozenset(made["record"] for _, made in _recordings(workflow, profile, scope))
+
+
+# Both names of each burn alert -> the one that a rule has.
+_BURNS = {
+    name: burn.name
+    for burn in objective.BURNS
+    for name in (burn.name.removeprefix(objective.BURN_PREFIX), burn.name)
+}
+
+
+def _burn_overrides(workflow: Workflow, rules: Rules) -> Mapping[str, Override | None]:
+    """Changes to the burn alerts of all objectives, by the names of the rules; None for one that is disabled."""
+    spec = workflow.spec.alerts
+    changed: dict[str, Override | None] = {}
+    for name, override in spec.overrides.items():
+        if name not in _BURNS:
+            continue
+        changed[_BURNS[name]] = override
+        if override.threshold is not None:
+            message = "is computed from objective and window and cannot be set; change these, or minBadEvents of the SLO"
+            path = f"spec.alerts.overrides.{name}.threshold"
+            rules.problems.append(Problem(path, "InvalidSpec", message))
+    return changed | {_BURNS[name]: None for name in spec.disabled if name in _BURNS}
+
+
+def _check_known(
+    listed: Iterable[str], known: set[str], names: Iterable[str], path: str, rules: Rules
+) -> None:
     for name in listed:
         if name not in known:
-            have = ", ".join(dict.fromkeys(alert.name for alert in known.values()))
-            rules.problems.append(
-                Problem(
-                    path, "UnknownAlert", f"{name} is no alert of the profile; known are {have}"
-                )
-            )
+            message = f"{name} is no alert of the profile or of an objective; known are {', '.join(names)}"
+            rules.problems.append(Problem(path, "UnknownAlert", message))
 
 
 def _alert(
@@ -240,43 +288,18 @@ def _alert(
     options: Options,
 ) -> dict[str, Any]:
     name = f"{profile.alert_prefix}{alert.name}"
-    return _rule(
+    return rule.alert(
         name,
         maintenance.outside(expr, workflow),
         override.for_ or alert.for_,
         {
             **workflow.spec.alerts.labels,
             "severity": override.severity or alert.severity,
-            **identity(workflow),
+            **rule.outage(alert.outage),
+            **rule.identity(workflow),
         },
-        _annotations(workflow, alert.summary, alert.description, options, alert.name),
+        rule.annotated(workflow, alert.summary, alert.description, options, alert.name),
     )
-
-
-def _rule(
-    name: str, expr: str, for_: str, labels: dict[str, str], annotations: dict[str, str]
-) -> dict[str, Any]:
-    held = {} if for_ == "0s" else {"for": for_}
-    safe = {key: literal(value) for key, value in labels.items()}
-    return {"alert": name, "expr": expr, **held, "labels": safe, "annotations": annotations}
-
-
-def _annotations(
-    workflow: Workflow, summary: str, description: str, options: Options, page: str = ""
-) -> dict[str, str]:
-    """The annotations of an alert; `page` is its runbook, which a user's own alert does not have."""
-    annotations = {"summary": summary, "description": description}
-    if page and options.runbook_url:
-        annotations["runbook_url"] = options.runbook(page)
-    if options.grafana_url and workflow.spec.dashboard.mode != "None":
-        uid = names.dashboard_uid(workflow.namespace, workflow.name)
-        annotations["dashboard_url"] = f"{options.grafana_url}/d/{uid}"
-    return annotations
-
-
-def literal(text: str) -> str:
-    """A user's text with every template opening made harmless: Prometheus would run queries in it otherwise."""
-    return text.replace("{{", '{{ "{{" }}')
 
 
 def _extra_alerts(
@@ -284,9 +307,9 @@ def _extra_alerts(
 ) -> Iterator[dict[str, Any]]:
     for index, extra in enumerate(workflow.spec.alerts.extra):
         made = partial(_extra, workflow, extra, scope, options)
-        rule = _collect(made, f"spec.alerts.extra[{index}].expr", rules)
-        if rule is not None:
-            yield rule
+        alert = _collect(made, f"spec.alerts.extra[{index}].expr", rules)
+        if alert is not None:
+            yield alert
 
 
 def _extra(workflow: Workflow, extra: ExtraAlert, scope: Scope, options: Options) -> dict[str, Any]:
@@ -296,144 +319,13 @@ def _extra(workflow: Workflow, extra: ExtraAlert, scope: Scope, options: Options
         **workflow.spec.alerts.labels,
         **extra.labels,
         "severity": extra.severity,
-        **identity(workflow),
+        **rule.identity(workflow),
     }
-    summary, description = literal(extra.summary), literal(extra.description)
-    return _rule(
+    summary, description = rule.literal(extra.summary), rule.literal(extra.description)
+    return rule.alert(
         extra.name,
         maintenance.outside(expr, workflow),
         extra.for_,
         labels,
-        _annotations(workflow, summary, description, options),
+        rule.annotated(workflow, summary, description, options),
     )
-
-
-def _objective(
-    workflow: Workflow,
-    objective: Slo,
-    profile: Profile,
-    scope: Scope,
-    options: Options,
-    rules: Rules,
-) -> None:
-    interval = duration.seconds(workflow.spec.scrape.interval)
-    timing = slo.timing(duration.seconds(objective.window), interval)
-    window = duration.text(timing.base)
-    total, bad, counts = _events(objective, profile, scope.with_values(window=window))
-    for expr in (total, bad):
-        promql.check(expr, workflow.namespace)
-    labels = {**identity(workflow), "slo": objective.name}
-    ready = slo.Objective(
-        objective=objective.objective,
-        total=maintenance.outside(total, workflow, window),
-        bad=bad,
-        outside=lambda expr: maintenance.outside(expr, workflow, window),
-        timing=timing,
-        identity=promql.matchers((key, "=", value) for key, value in labels.items()),
-        labels=labels,
-        min_bad_events=objective.min_bad_events if counts else None,
-    )
-    _check_reach(objective, timing)
-    every = duration.text(timing.every)
-    part = f"slo-{objective.name}"
-    alerts = list(_burn_alerts(workflow, objective, ready, options)) if objective.alerting else []
-    rules.groups += [
-        _group(workflow, f"{part}-short", every, slo.records_often(ready)),
-        _group(
-            workflow, f"{part}-long", duration.text(timing.every_long), slo.records_rarely(ready)
-        ),
-        _group(workflow, f"{part}-alerts", every, alerts),
-    ]
-    rules.slos.append(
-        SloView(
-            objective.name,
-            objective.objective,
-            objective.window,
-            slo.ratio_record(timing.page[0].long),
-        )
-    )
-
-
-def _check_reach(objective: Slo, timing: slo.Timing) -> None:
-    if objective.freshness and duration.seconds(objective.freshness.max_age) >= timing.period:
-        raise SpecError(
-            "",
-            f"{objective.name}: freshness.maxAge must be shorter than the window; lower it",
-        )
-
-
-def _events(objective: Slo, profile: Profile, scope: Scope) -> tuple[str, str, bool]:
-    """Expressions for all and bad events, and whether they are events (or else seconds)."""
-    if objective.custom:
-        total, bad = (
-            measure.expand(text, scope) for text in (objective.custom.total, objective.custom.bad)
-        )
-        # Each by itself: one that closes a parenthesis of ours would be valid only together with it.
-        for expr in (total, bad):
-            promql.check(expr, scope.namespace)
-        # One series each, whatever labels the user's expression keeps: an objective is one number.
-        return f"sum({total})", f"sum({bad})", True
-    if objective.gauge:
-        return (*_gauge(objective, scope), False)
-    sli = next((s for s in profile.slis if s.name == objective.kind), None)
-    if sli is None:
-        raise measure.MissingRoleError(f"the profile {profile.name} has no SLI {objective.kind}")
-    if objective.latency:
-        bound = duration.seconds(objective.latency.threshold)
-        scope = Scope(profile, scope.namespace, scope.workflow, scope.shortest, bound, scope.values)
-    if objective.freshness:
-        age = objective.freshness.max_age
-        scope = scope.with_values(threshold=age, seconds=f"{duration.seconds(age):g}")
-    return (
-        measure.expand(sli.total, scope),
-        measure.expand(sli.bad, scope),
-        objective.freshness is None,
-    )
-
-
-def _gauge(objective: Slo, scope: Scope) -> tuple[str, str]:
-    gauge = objective.gauge
-    if gauge is None:
-        raise ValueError("not a gauge objective")
-    value = measure.expand(
-        f"$max({gauge.role})" if gauge.max is not None else f"$min({gauge.role})", scope
-    )
-    if not re.fullmatch(r"[a-z]+\.[a-z_]+", gauge.role):
-        raise promql.ExpressionError(f"{gauge.role!r} is no role")
-    bad = (
-        f"{value} > bool {gauge.max:.12g}"
-        if gauge.max is not None
-        else f"{value} < bool {gauge.min:.12g}"
-    )
-    return f"0 * {value} + 1", bad
-
-
-def _burn_alerts(
-    workflow: Workflow, objective: Slo, ready: slo.Objective, options: Options
-) -> Iterator[dict[str, Any]]:
-    tiers = (
-        (BURN_FAST, "critical", "page", ready.timing.page, "The error budget burns fast."),
-        (BURN_SLOW, "warning", "ticket", ready.timing.ticket, "The error budget burns steadily."),
-    )
-    for name, severity, tier, windows, summary in tiers:
-        expr = slo.burn(ready, windows)
-        if expr is None:
-            continue
-        factors = " or ".join(
-            f"{float(t.factor):.3g} times over {duration.text(t.long)}"
-            for t in slo.reachable_tiers(objective.objective, windows)
-        )
-        description = (
-            f"SLO {objective.name} of {workflow.namespace}/{workflow.name} ({objective.objective:.12g} % over"
-            f" {objective.window}): the share of bad events is {{{{ $value | humanizePercentage }}}}, which burns the"
-            f" error budget more than {factors} as fast as it may."
-        )
-        labels = {
-            **workflow.spec.alerts.labels,
-            "severity": severity,
-            "burn_tier": tier,
-            **ready.labels,
-        }
-        page = name.removeprefix(BURN_PREFIX)
-        annotations = _annotations(workflow, summary, description, options, page)
-        yield _rule(name, maintenance.outside(expr, workflow), "0s", labels, annotations)

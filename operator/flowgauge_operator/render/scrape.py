@@ -38,7 +38,11 @@ def regex_error(regex: str) -> str:
 def needs_own_monitor(scrape: Scrape) -> bool:
     """Whether the workflow asks for something that cannot travel as an annotation on its Service."""
     return bool(
-        scrape.scheme == "https" or scrape.authorization or scrape.limits or scrape.drop_metrics
+        scrape.scheme == "https"
+        or scrape.authorization
+        or scrape.limits
+        or scrape.drop_metrics
+        or scrape.native_histograms
     )
 
 
@@ -146,7 +150,7 @@ def own_monitor(workflow: Workflow, profile: Profile, labels: dict[str, str]) ->
                     SCRAPED_BY: "own",
                 }
             },
-            **_limits(workflow),
+            **_job(workflow),
             "endpoints": [endpoint],
         },
     )
@@ -179,7 +183,7 @@ def pod_monitor(workflow: Workflow, profile: Profile, labels: dict[str, str]) ->
                 if workflow.spec.selector
                 else {}
             },
-            **_limits(workflow),
+            **_job(workflow),
             "podMetricsEndpoints": [endpoint],
         },
     )
@@ -202,11 +206,13 @@ def _from_annotation(name: str, target: str) -> dict[str, Any]:
     }
 
 
-def _limits(workflow: Workflow) -> dict[str, int]:
+def _job(workflow: Workflow) -> dict[str, int | bool]:
+    """What a monitor says of the whole job."""
     limits = workflow.spec.scrape.limits
     samples = limits.samples if limits and limits.samples else _SHARED_SAMPLES
     labels = limits.labels if limits and limits.labels else _SHARED_LABELS
-    return {"sampleLimit": samples, "labelLimit": labels}
+    native = {"scrapeNativeHistograms": True} if workflow.spec.scrape.native_histograms else {}
+    return {"sampleLimit": samples, "labelLimit": labels, **native}
 
 
 def _endpoint(workflow: Workflow, profile: Profile) -> dict[str, Any]:

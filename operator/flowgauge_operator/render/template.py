@@ -17,7 +17,7 @@ import orjson
 from flowgauge.profiles import Profile
 from flowgauge_operator import duration, names, slo
 from flowgauge_operator.model import Spec, Workflow
-from flowgauge_operator.render import dashboard, rules
+from flowgauge_operator.render import dashboard, rule, rules
 from flowgauge_operator.render.options import Options, Problem, SloView
 
 _NAMESPACE, _NAME = "\ue000namespace\ue000", "\ue000name\ue000"
@@ -31,6 +31,7 @@ class Template:
     groups: str
     dashboard: str
     problems: tuple[Problem, ...]
+    warnings: tuple[Problem, ...]
     slos: tuple[SloView, ...]
     revision: str
 
@@ -58,7 +59,7 @@ class _Look:
 
 _LOOK: dict[str, Any] = {
     "suspend": True,
-    "scrape": {"interval"},
+    "scrape": {"interval", "native_histograms"},
     "schedule": True,
     "maintenance": True,
     "slos": True,
@@ -93,6 +94,7 @@ def _rendered(
         groups=_dump(groups),
         dashboard=dashboard.render(anybody, profile, made.slos),
         problems=tuple(made.problems),
+        warnings=tuple(made.warnings),
         slos=tuple(made.slos),
         revision=revision,
     )
@@ -100,10 +102,9 @@ def _rendered(
 
 def _info(workflow: Workflow, profile: Profile, revision: str) -> dict[str, Any]:
     every = duration.text(slo.evaluation_interval(duration.seconds(workflow.spec.scrape.interval)))
-    labels = {**rules.identity(workflow), "profile": profile.name, "revision": revision}
-    rule = {"record": rules.INFO, "expr": "vector(1)", "labels": labels}
-    name = names.group(workflow.namespace, workflow.name, "info")
-    return {"name": name, "interval": every, "rules": [rule]}
+    labels = {**rule.identity(workflow), "profile": profile.name, "revision": revision}
+    info = {"record": rules.INFO, "expr": "vector(1)", "labels": labels}
+    return rule.group(workflow, "info", every, [info])
 
 
 def _dump(groups: Sequence[dict[str, Any]]) -> str:
