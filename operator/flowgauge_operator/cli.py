@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     generate.add_argument(
         "--grafana-url",
-        type=_reader(values.url),
+        type=_reader(values.link),
         default="",
         metavar="URL",
         help="Grafana that alerts link to",

@@ -99,7 +99,10 @@ def like(pattern: str, message: str) -> Obeys:
 
 def matches(pattern: str, value: str) -> bool:
     """Whether `value` holds a match, by the same engine as CEL's."""
-    return _compiled(pattern).search(value) is not None
+    try:
+        return _compiled(pattern).search(value) is not None
+    except UnicodeEncodeError:  # half a character, which YAML lets through
+        return False
 
 
 @functools.cache

@@ -15,13 +15,15 @@ from flowgauge_operator import duration
 from flowgauge_operator.constraint import Model, Obeys, Rule, like, matches
 
 _DURATION = r"[1-9][0-9]{0,3}(s|m|h|d|w)"
-# No control characters, and none that turn or hide text.
-_HIDDEN = r"\x7f\x{200b}-\x{200f}\x{202a}-\x{202e}\x{2060}-\x{2069}\x{feff}"
+# No control characters, and none that turn or hide text; nor that of the tokens of `render.template`.
+_HIDDEN = r"\x7f\x{200b}-\x{200f}\x{202a}-\x{202e}\x{2060}-\x{2069}\x{e000}\x{feff}"
 _LINE = rf"^[^\x00-\x1f{_HIDDEN}]*$"
 _TEXT = rf"^[^\x00-\x08\x0b-\x1f{_HIDDEN}]*$"
+_FOLDER = rf"[^\x00-\x1f{_HIDDEN}/.][^\x00-\x1f{_HIDDEN}/]*"
 _LABEL_VALUE = r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$"
 _NAMESPACE = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 NAME = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
+_ALERT_NAME = r"^[A-Z][A-Za-z0-9]{0,99}$"
 _OBJECT_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 
 
@@ -111,7 +113,7 @@ AlertName = Annotated[
     str,
     Field(max_length=100),
     like(
-        r"^[A-Z][A-Za-z0-9]{0,99}$",
+        _ALERT_NAME,
         "must be letters and digits that begin with a capital, such as HighErrorRate",
     ),
 ]
@@ -615,7 +617,19 @@ class Alerts(Model):
             " ErrorBudgetBurnSlow of all SLOs."
         ),
     )
-    overrides: Annotated[dict[str, Override], Field(max_length=64)] = Field(
+    overrides: Annotated[
+        dict[str, Override],
+        Field(max_length=64),
+        Obeys(
+            (
+                Rule(
+                    f"self.all(k, k.matches('{_ALERT_NAME}'))",
+                    "names of alerts are letters and digits that begin with a capital, such as HighErrorRate",
+                    lambda overrides: all(matches(_ALERT_NAME, name) for name in overrides),
+                ),
+            )
+        ),
+    ] = Field(
         default_factory=dict,
         description=(
             "Changes to alerts, by name, with or without prefix: those of the profile, and ErrorBudgetBurnFast and"
@@ -636,9 +650,18 @@ class Alerts(Model):
 class Dashboard(Model):
     """Where the dashboard goes."""
 
-    folder: Annotated[str, Field(max_length=128, pattern=_LINE)] | None = Field(
-        None, description="Grafana folder. Default: the name of the namespace."
-    )
+    # Grafana's sidecar makes a path of it, whatever it is.
+    folder: (
+        Annotated[
+            str,
+            Field(max_length=128),
+            like(
+                rf"^({_FOLDER}(/{_FOLDER})*)?$",
+                "must be names of folders, separated by /, that neither are empty nor begin with a dot, such as Shop",
+            ),
+        ]
+        | None
+    ) = Field(None, description="Grafana folder. Default: the name of the namespace.")
     mode: Literal["ConfigMap", "None"] = Field(
         "ConfigMap",
         description="ConfigMap: with the label that Grafana's sidecar looks for. None: no dashboard.",

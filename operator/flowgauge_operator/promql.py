@@ -31,7 +31,9 @@ class ExpressionError(ValueError):
 def quote(value: str) -> str:
     """`value` as a PromQL string literal, quotes included."""
     # JSON's escapes are a subset of PromQL's as long as nothing is written as a surrogate pair.
-    return json.dumps(value, ensure_ascii=False)
+    text = json.dumps(value, ensure_ascii=False)
+    # Grafana fills in `$name` and `[[name]]` wherever they stand in a query.
+    return text.replace("$", r"\u0024").replace("[[", r"[\u005b")
 
 
 def any_of(values: Iterable[str]) -> str:

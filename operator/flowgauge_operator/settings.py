@@ -170,7 +170,7 @@ FLAGS = (
     ),
     Flag(
         "grafana-url",
-        values.url,
+        values.link,
         "",
         "Grafana that alerts link to; empty: alerts have no dashboard_url",
         "URL",

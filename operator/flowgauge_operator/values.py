@@ -58,6 +58,14 @@ def url(text: str, example: str = "http://prometheus.monitoring:9090") -> str:
     return text.rstrip("/")
 
 
+def link(text: str) -> str:
+    """Read the URL of what alerts link to. Prometheus would take two braces for a template."""
+    base = url(text)
+    if re.search(r"[\s{}]", base):
+        raise ValueError("write the URL without braces and spaces")
+    return base
+
+
 def runbook_url(text: str) -> str:
     """Read where the runbooks are: a folder, or a URL with `{alert}` in the place of a page's name."""
     base = url(text, "https://example.com/runbooks")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from rig.kubectl import KubectlError
 from rig.kubelet import Kubelet
 
 ROOT = Path(__file__).resolve().parents[2]
+# For the helpers that the tests of several folders share.
+sys.path.append(str(ROOT / "tests"))
 CHART = ROOT / "charts/flowgauge"
 BIN = ROOT / ".venv-operator/bin"
 EXAMPLE = ROOT / "examples/orders/workflow.yaml"

@@ -189,8 +189,12 @@ REFUSED = [
     ),
     (slo(success=None, latency={"threshold": "0s"}), "such as 500ms or 5s", "such as 500ms or 5s"),
     *[
-        ({"dashboard": {"folder": value}}, "should match", "pattern")
-        for value in ("a\u202eb", "a\u0007b", "a\u200bb", "a\nb")
+        ({"dashboard": {"folder": value}}, "must be names of folders", "must be names of folders")
+        for value in ("a\u202eb", "a\u0007b", "a\u200bb", "a\nb", "../../etc", "/etc")
+    ],
+    *[
+        ({"alerts": {"overrides": {name: {}}}}, "names of alerts are", "names of alerts are")
+        for name in ("slowRuns", "Slow Runs", "{{ . }}")
     ],
     (
         {"alerts": {"extra": [{"name": "lower", "expr": "vector(1)"}]}},

@@ -102,6 +102,8 @@ def test_alerts_link_where_the_options_say(file, capsys):
         ("--runbook-base-url=runbooks", "write a whole URL, such as https://example.com/runbooks"),
         ("--runbook-base-url=https://r.example/{page}", "write {alert} in the place of a page's"),
         ("--grafana-url=grafana:3000", "write a whole URL"),
+        ('--grafana-url=https://g.example/{{ query "up" }}', "without braces and spaces"),
+        ("--grafana-url=https://g.example/a b", "without braces and spaces"),
     ],
 )
 def test_a_link_that_leads_nowhere_is_refused_with_flag_and_remedy(file, capsys, flag, remedy):
@@ -112,6 +114,19 @@ def test_a_link_that_leads_nowhere_is_refused_with_flag_and_remedy(file, capsys,
     error = capsys.readouterr().err
     assert flag.partition("=")[0] in error
     assert remedy in error
+
+
+@pytest.mark.parametrize("name", ['{{ query "up" }}', "a\nkind: Secret", '"} or vector(1) #', "$x"])
+def test_the_name_of_a_file_is_no_part_of_what_is_generated(tmp_path, capsys, name):
+    plain, hostile = tmp_path / "plain.yaml", tmp_path / f"{name}.yaml"
+    for path in (plain, hostile):
+        path.write_text(workflow(), encoding="utf-8")
+
+    assert cli.main(["generate", "-f", str(plain)]) == 0
+    expected = capsys.readouterr().out
+    assert cli.main(["generate", "-f", str(hostile)]) == 0
+
+    assert capsys.readouterr().out == expected
 
 
 BAD = {

@@ -59,6 +59,10 @@ CRON_JOB = (
     "must be the name of a CronJob: lower-case letters, digits, dashes and dots, such as nightly"
 )
 ZONE = "must be a time zone of the IANA database, such as Europe/Zurich"
+FOLDER = "must be names of folders, separated by /, that neither are empty nor begin with a dot, such as Shop"
+OVERRIDES = (
+    "names of alerts are letters and digits that begin with a capital, such as HighErrorRate"
+)
 KEYS = "label keys must be valid Kubernetes label keys, such as app or app.kubernetes.io/name"
 ROLE = "must be a role, such as queue.depth"
 GAUGE = "gauge needs exactly one of max and min; give one of the two"
@@ -331,6 +335,23 @@ CONSTRAINTS = {
             slo(success=None, gauge={"role": "queue.depth", "min": 1, "max": 2}),
         ],
     ),
+    FOLDER: (
+        [
+            {"dashboard": {"folder": folder}}
+            for folder in ("Shop", "Shop/Orders", "", "a b.c", "Größe")
+        ],
+        [
+            {"dashboard": {"folder": folder}}
+            for folder in ("/etc", "..", "a/../b", "a//b", "a/", ".git", "a\nb", "\u202ea")
+        ],
+    ),
+    OVERRIDES: (
+        [{"alerts": {"overrides": {"WorkflowSlowRuns": {}}}}],
+        [
+            {"alerts": {"overrides": {name: {}}}}
+            for name in ("slowRuns", "", "Slow Runs", "A" * 101, "\x1b[31m")
+        ],
+    ),
     TIMEOUT: (
         [{"scrape": {"interval": "1m", "timeout": "60s"}}, {"scrape": {"interval": "5m"}}],
         [{"scrape": {"interval": "15s", "timeout": "20s"}}, {"scrape": {"timeout": "1m"}}],
@@ -438,7 +459,7 @@ def test_every_rule_of_the_schema_is_in_the_table():
             "spec.slos",
             "at most 16 items",
         ),
-        ({"dashboard": {"folder": "a\tb"}}, "spec.dashboard.folder", "should match pattern"),
+        ({"dashboard": {"folder": "a\tb"}}, "spec.dashboard.folder", FOLDER),
         (grouped(), "spec.notify.groupBy", "at least 1 item"),
         (grouped("a", "a"), "spec.notify.groupBy", "a stands twice; remove one of the two"),
         (slack(channel="a\nb"), "spec.notify.receiver.slack.channel", "should match pattern"),

@@ -93,14 +93,6 @@ def test_an_own_expression_is_judged_by_the_workflows_namespace(namespace):
     assert ("Own" in alerts(rendered)) == (namespace == "shop")
 
 
-def test_a_token_of_the_template_in_a_users_text_gives_nothing_away():
-    own = OWN | {"expr": 'up{namespace="\ue000namespace\ue000"}', "summary": "\ue000name\ue000"}
-
-    rendered = made(alerts={"extra": [own]}, namespace="shop")
-
-    assert problems(rendered) == [("spec.alerts.extra[0].expr", "InvalidExpression")]
-
-
 def test_every_selector_of_every_rule_carries_both_owner_matchers():
     slos = [GOOD, {"name": "fast", "objective": 95, "latency": {"threshold": "5s"}}]
     rendered = made(slos=slos)

@@ -79,6 +79,7 @@ def test_an_address_is_host_and_port(text, host, port):
         (["--runbook-base-url=ftp://x/{alert}"], "such as https://example.com/runbooks"),
         (["--runbook-base-url=https://x/{name}"], "write {alert} in the place of a page's name"),
         (["--runbook-base-url=https://x/{{alert}}"], "and no other braces"),
+        (['--grafana-url=https://x/{{ query "up" }}'], "without braces and spaces"),
         (["--namespaces=Shop"], "write a name of lower-case letters"),
         (["--monitor-labels=team"], "write a label as key=value"),
         (["--rule-labels=a=1,a=2"], "a is there twice"),

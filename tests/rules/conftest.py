@@ -7,7 +7,7 @@ import pytest
 
 from rig.pytest_plugin import binary
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
 
 @pytest.fixture(scope="session")

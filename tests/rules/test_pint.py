@@ -44,7 +44,7 @@ def lint(pint, folder, *files):
     command = [pint, "--no-color", "--offline", f"--config={CONFIGURATION}"]
     lint = ["lint", "--min-severity=info", "--fail-on=info", *files]
     return subprocess.run(
-        [*command, *lint], cwd=folder, capture_output=True, text=True, check=False, timeout=600
+        [*command, *lint], cwd=folder, capture_output=True, text=True, check=False, timeout=280
     )
 
 

@@ -106,6 +106,8 @@ class Decoder:
             if not math.isfinite(data):
                 self.fail(path, f"is {data}, must be a finite number")
             return float(data)
+        if isinstance(data, str) and not _is_unicode(data):
+            self.fail(path, f"is {data!r}, which has half a character; write it whole")
         if isinstance(data, kind) and not (kind is not bool and isinstance(data, bool)):
             return data
         hint = "; put it in quotes" if kind is str and data is not None else ""
@@ -113,6 +115,11 @@ class Decoder:
 
 
 _NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether nobody who writes the text down fails: YAML lets lone surrogates through."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _kind_of(data: Any) -> str:

@@ -124,11 +124,14 @@ def events(objective: Slo, profile: Profile, scope: Scope) -> tuple[str, str]:
         ExpressionError: the profile cannot express them, or the user's text is none.
     """
     if objective.custom:
-        # One series each, whatever labels the user's expression keeps: an objective is one number.
-        return (
-            f"sum({measure.expand(objective.custom.total, scope)})",
-            f"sum({measure.expand(objective.custom.bad, scope)})",
+        total, bad = (
+            measure.expand(text, scope) for text in (objective.custom.total, objective.custom.bad)
         )
+        # Each by itself: one that closes a parenthesis of ours would be valid only together with it.
+        for expr in (total, bad):
+            promql.check(expr, scope.namespace)
+        # One series each, whatever labels the user's expression keeps: an objective is one number.
+        return f"sum({total})", f"sum({bad})"
     if objective.gauge:
         return _gauge(objective, scope)
     sli = next((s for s in profile.slis if s.name == objective.kind), None)
