@@ -351,6 +351,7 @@ def test_an_alert_on_a_cronjob_says_what_it_saw(
             "severity": severity,
             "namespace": "shop",
             "monitored_workflow": "orders",
+            **({} if alert == UNKNOWN else {"outage": "effect"}),
         },
         "exp_annotations": {
             "summary": rule["annotations"]["summary"],

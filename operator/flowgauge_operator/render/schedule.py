@@ -36,7 +36,7 @@ def values(workflow: Workflow, scope: Scope) -> dict[str, str]:
     """What recordings over schedules are written with: times in Unix seconds, each nothing where there is none.
 
     `$due` is when the newest run was planned whose deadline is over, `$begun` and `$ended` are when one last began and
-    ended well, `$paused` is when plans last did not count, 0 for never. `$known` is there while the plan of a CronJob is
+    ended well, `$paused` is when plans last did not count. `$known` is there while the plan of a CronJob is
     seen, and only for those. Nothing for a zone that is none, which is told as a problem of the field.
     """
     schedule = workflow.spec.schedule
@@ -55,12 +55,14 @@ def values(workflow: Workflow, scope: Scope) -> dict[str, str]:
         "due": f"max_over_time(({counted})[1h:1m] offset {schedule.deadline})",
         "begun": _BEGUN,
         "ended": _any([_ENDED, *_expressed([_LAST], scope)]),
-        "paused": "vector(time())" if workflow.spec.suspend else "vector(0)",
+        "paused": "vector(time())" if workflow.spec.suspend else _PAUSED,
     }
 
 
 _BEGUN = "(vector(time()) and on () ($events(run.started[2m]) > 0))"
 _ENDED = '(vector(time()) and on () ($events(run.finished{outcome="good"}[2m]) > 0))'
+# What was said before.
+_PAUSED = "last_over_time($recorded(workflow:schedule:paused_timestamp_seconds)[1d])"
 # A counter that is pushed once by each run does not increase. A time that has not come yet would be remembered for ever.
 _LAST = "max($max(run.last_success) < time() + 60)"
 
@@ -75,7 +77,7 @@ def _of_cronjob(
     # is in progress has begun, seen or not.
     begun = _where(f"({in_progress} or $absent(run.started))", f"max({series['last']})", scope)
     ended = _where("$absent(run.finished)", f"max({series['successful']})", scope)
-    paused = f"(vector(time()) and on () {suspended}) or on () vector(0)"
+    paused = f"(vector(time()) and on () {suspended}) or {_PAUSED}"
     return {
         "due": _any([_owed(workflow, schedule, series), _started(workflow, schedule, series)]),
         "begun": _any([*own_begun, begun]),
