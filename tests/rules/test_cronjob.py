@@ -374,9 +374,9 @@ def test_freshness_of_jobs_is_bad_from_the_age_after_the_last_good_one(promtool,
     content = groups("cronjob", schedule=SCHEDULE, slos=slos, scrape={"mode": "None"})
 
     def bad(at, value):
-        labels = 'slo:events_bad:rate5m{namespace="shop",monitored_workflow="orders",slo="fresh"}'
+        labels = 'slo:events_bad:rate{namespace="shop",monitored_workflow="orders",slo="fresh"}'
         return {
-            "expr": "slo:events_bad:rate5m",
+            "expr": "slo:events_bad:rate",
             "eval_time": at,
             "exp_samples": [{"labels": labels, "value": value}],
         }

@@ -91,8 +91,6 @@ RECORDS = {
     "workflow:run_duration_seconds:mean1h": 2.75,
 }
 RATIOS = {
-    "slo:events_total:rate5m": 4 / 60,
-    "slo:events_bad:rate5m": 1 / 60,
     "slo:error:ratio_rate5m": 0.25,
     "slo:error:ratio_rate1h": 0.25,
     "slo:error:ratio_period": 0.25,
@@ -115,7 +113,7 @@ def test_both_forms_give_the_same_numbers(promtool, tmp_path, native, given):
 
 
 def test_rules_of_one_form_do_not_read_the_other(promtool, tmp_path):
-    nothing = dict.fromkeys(("slo:events_total:rate5m", "slo:error:ratio_rate5m"))
+    nothing = dict.fromkeys(("slo:events_total:rate", "slo:error:ratio_rate5m"))
 
     check(
         promtool,
@@ -139,7 +137,7 @@ def test_a_threshold_within_a_bucket_counts_the_share_of_it_that_is_beyond(promt
 def test_runs_that_take_no_time_are_within_every_threshold(promtool, tmp_path):
     given = {f"{NAME}{{{OWNER}}}": exponential((), zero=4)}
 
-    checks = values("1h", "odd", **{"slo:error:ratio_rate5m": 0, "slo:events_bad:rate5m": 0})
+    checks = values("1h", "odd", **{"slo:error:ratio_rate5m": 0, "slo:events_bad:rate": 0})
 
     check(promtool, tmp_path, content(ODD), ("none", given, {"promql_expr_test": checks}))
 
@@ -149,9 +147,9 @@ def test_a_quiet_time_spoils_no_longer_window(promtool, tmp_path):
     runs = custom((3, 0, 1, 0), times=29)
     again = custom((3, 0, 1, 0), start=(90, 0, 30, 0), times=60)
     quiet = f"{runs} {idle_at((87, 0, 29, 0))}x59 {again}"
-    during = {"slo:error:ratio_rate5m": None, "slo:events_bad:rate5m": 0}
+    during = {"slo:error:ratio_rate5m": None, "slo:events_bad:rate": 0}
     after = dict.fromkeys(
-        ("slo:error:ratio_rate5m", "slo:error:ratio_rate2h", "slo:error:ratio_period"), 0.25
+        ("slo:error:ratio_rate5m", "slo:error:ratio_rate6h", "slo:error:ratio_period"), 0.25
     )
 
     check(

@@ -507,7 +507,7 @@ def test_the_newest_good_run_outlives_its_pod_and_only_a_later_one_takes_its_pla
         return {"expr": expr, "eval_time": at, "exp_samples": [sample(expr, value)]}
 
     def bad(at, value):
-        expr = "slo:events_bad:rate5m"
+        expr = "slo:events_bad:rate"
         return {"expr": expr, "eval_time": at, "exp_samples": [sample(expr, value, slo="fresh")]}
 
     given = [
