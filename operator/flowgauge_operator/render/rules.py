@@ -200,11 +200,6 @@ def missing_role(profile: Profile, alert: Alert) -> str:
     return ""
 
 
-def recorded(profile: Profile) -> frozenset[str]:
-    """The series that the profile records for a workflow that has all that a recording may need."""
-    return _everything(profile)[1]
-
-
 def wanting(profile: Profile, record: str) -> str:
     """The role for want of which the profile does not record a series; empty where it does, or is not meant to."""
     recording = next((r for r in profile.recordings if r.record == record), None)
