@@ -97,6 +97,11 @@ bench-operator: setup tools ## the operator with N workflows (default 1000) on a
 	@$(PY) -m rig.tools sloth
 	@$(RIG) exec -- $(PY) benchmarks/controllers.py --count $(or $(N),1000)
 
+.PHONY: bench-rules
+bench-rules: setup tools ## the rules of objectives beside Sloth's and Pyrra's: how true, how dear (ARGS=--quick for a smoke check)
+	@$(PY) -m rig.tools sloth pyrra
+	@$(PY) -m benchmarks.rules $(ARGS)
+
 .PHONY: bench-library
 bench-library: $(VENV)/.done ## the library beside its peers (ARGS=--quick for a smoke check)
 	@$(PY) -m benchmarks.library $(ARGS)

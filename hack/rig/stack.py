@@ -1,4 +1,4 @@
-"""prometheus-operator with its config-reloader, Prometheus, Alertmanager and, on request, Pushgateway.
+"""prometheus-operator with its config-reloader, Prometheus, Alertmanager; on request Pushgateway and kube-state-metrics.
 
 The real operator writes the real configuration and a real Prometheus runs it; only the StatefulSet stays at 0/1, since
 nobody runs its containers. Section by section this is what the pods would do.
@@ -90,6 +90,23 @@ class Stack:
         gateway.wait_ready(lambda: fetch.is_ok(f"http://{address}/-/ready"), _START_SECONDS)
         self._say("Pushgateway is ready")
         return f"http://{address}"
+
+    def kube_state_metrics(self) -> str:
+        """Start kube-state-metrics for CronJobs and Jobs, which Prometheus scrapes, and return its URL."""
+        manifest = (_HERE / "kube-state-metrics.yaml").read_text()
+        self._client.apply(placement.placed(manifest, controlplane.NODE))
+        address = pod_address(self._client, NAMESPACE, "kube-state-metrics")
+        url = f"http://{address}:8080"
+        metrics = self._launch(
+            "kube-state-metrics",
+            f"--kubeconfig={self._access.kubeconfig}",
+            "--resources=cronjobs,jobs",
+            f"--host={address}",
+            f"--telemetry-host={address}",
+        )
+        metrics.wait_ready(lambda: fetch.is_ok(f"{url}/healthz"), _START_SECONDS)
+        self._say("kube-state-metrics is ready")
+        return url
 
     def _start(self) -> None:
         objects = placement.documents((_HERE / "monitoring.yaml").read_text())

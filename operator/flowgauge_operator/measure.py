@@ -23,7 +23,7 @@ OWNER_LABELS = (names.NAMESPACE_LABEL, names.WORKFLOW_LABEL)
 
 _CLASSES = ("good", "bad", "counted")
 # Values that only some workflows have; what is written over them does not exist for the others.
-_OPTIONAL = ("due",)
+_OPTIONAL = ("due", "begun", "ended", "paused", "known")
 # The time before a window in which a series must have been there not to be new.
 _BEFORE = "1h"
 _MACRO = re.compile(r"\$([a-z]+)\(")
@@ -51,6 +51,21 @@ class MissingRoleError(ExpressionError):
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """How an evaluation counts events: those of `every` seconds, up to `delay` ago.
+
+    What a counter said before is looked for over `reach` seconds. `single` where there is at most one scrape in a step.
+    `window` is for expressions that cannot count so.
+    """
+
+    every: int
+    delay: int
+    reach: int
+    single: bool
+    window: int
+
+
+@dataclass(frozen=True, slots=True)
 class Scope:
     """Whose series an expression reads, in which vocabulary.
 
@@ -70,6 +85,7 @@ class Scope:
     native: bool = False
     values: Mapping[str, str] = field(default_factory=dict)
     recorded: frozenset[str] | None = None
+    step: Step | None = None
 
     def with_values(self, **values: str) -> Scope:
         """The same scope with further `$name` values."""
@@ -117,7 +133,12 @@ def expand(text: str, scope: Scope) -> str:
             _call(match[1], _split(text[match.end() : end]), scope),
         ]
         position = end + 1
-    return _tidy("".join([*out, text[position:]]))
+    return _tidy(_windowed("".join([*out, text[position:]]), scope))
+
+
+def _windowed(text: str, scope: Scope) -> str:
+    """The text with the window for what no macro counts."""
+    return re.sub(r"\$window\b", duration.text(scope.step.window), text) if scope.step else text
 
 
 def families(text: str, scope: Scope) -> tuple[Family, ...]:
@@ -403,7 +424,7 @@ def _ranged(function: str, source: _Source, measure: _Measure, scope: Scope) -> 
     expr = (
         _events(selector, measure)
         if function == "events"
-        else f"{function}({selector}[{measure.window}]{measure.offset})"
+        else _over(function, selector, measure, scope)
     )
     return expr if source.counts else _scaled(expr, source.family.factor)
 
@@ -437,6 +458,36 @@ def _events(selector: str, measure: _Measure) -> str:
     return f"({born} or increase({selector}[{window}]))"
 
 
+def _over(function: str, selector: str, measure: _Measure, scope: Scope) -> str:
+    """A function over the window; a rate over the step of an objective is counted."""
+    if scope.step and function == "rate" and measure.window == "$window":
+        if measure.offset:
+            raise ExpressionError("a rate over $window takes no offset; remove it")
+        return _counted(selector, scope.step)
+    return f"{function}({selector}[{measure.window}]{measure.offset})"
+
+
+def _counted(selector: str, step: Step) -> str:
+    """By how much a counter grew in one step, a second. Steps add up to the whole: each increment is in one of them.
+
+    `rate` would extrapolate, weigh by position, and see nothing across a longer gap. What the counter said before the step
+    is found over a gap. One that fell began anew at zero. One that was not there is compared with its first value.
+    """
+
+    def over(function: str, seconds: int, ago: int) -> str:
+        window, offset = duration.text(seconds), duration.text(ago)
+        return f"{function}_over_time({selector}[{window}] offset {offset})"
+
+    last, first, most = (over(f, step.every, step.delay) for f in ("last", "min", "max"))
+    before = over("last", step.reach, step.delay + step.every)
+    if step.single:
+        return f"((({last} - ({before} or {last})) >= 0) or {last}) / {step.every}"
+    # Between two scrapes of one step, a counter may have grown before it fell.
+    grown = f"(({last} - ({before} or {first})) >= 0)"
+    fell = f"({last} + (({most} - {before}) >= 0))"
+    return f"({grown} or {fell} or {last}) / {step.every}"
+
+
 def _aggregated(operator: str) -> Callable[[_Measure, Scope, str], str]:
     def call(measure: _Measure, scope: Scope, _: str) -> str:
         if operator != "count":
@@ -466,10 +517,8 @@ def _latest(measure: _Measure, scope: Scope, _: str) -> str:
     )
 
 
-def _bucketed(
-    source: _Source, measure: _Measure, *more: tuple[str, str, str], function: str = "rate"
-) -> str:
-    selector = promql.matchers((*source.matchers, *more))
+def _bucketed(source: _Source, measure: _Measure, *, function: str = "rate") -> str:
+    selector = promql.matchers(source.matchers)
     return f"{function}({source.name}_bucket{{{selector}}}[{measure.window}]{measure.offset})"
 
 
@@ -544,7 +593,8 @@ def _within(measure: _Measure, scope: Scope, _: str) -> str:
         inside = f"histogram_fraction(-Inf, {bound.normalize():f}, {whole})"
         return f"((histogram_count({whole}) * {inside}) >= 0)"
     matcher = ("le", "=~", _le(bucket(family, scope.threshold, scope.rounding)))
-    return f"sum by ({_by(sources, measure)}) ({_bucketed(sources[0], measure, matcher)})"
+    selector = f"{family.name}_bucket{{{promql.matchers((*sources[0].matchers, matcher))}}}"
+    return f"sum by ({_by(sources, measure)}) ({_over('rate', selector, measure, scope)})"
 
 
 def bucket(family: Family, threshold: float, rounding: Rounding) -> Decimal:

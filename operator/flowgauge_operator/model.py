@@ -79,6 +79,15 @@ TimeZone = Annotated[
         "must be a time zone of the IANA database, such as Europe/Zurich",
     ),
 ]
+# Kubernetes adds eleven characters to it to name a Job.
+CronJobName = Annotated[
+    str,
+    Field(max_length=52),
+    like(
+        _OBJECT_NAME,
+        "must be the name of a CronJob: lower-case letters, digits, dashes and dots, such as nightly",
+    ),
+]
 # UTC, and all of one length, so that later is greater.
 Instant = Annotated[
     str,
@@ -335,12 +344,34 @@ class Scrape(Model):
 class Schedule(Model):
     """When runs are expected, so that silence is not taken for success."""
 
-    cron: Cron = Field(
-        description="Cron expression of five fields, or @hourly, @daily, @weekly, @monthly, @yearly."
+    RULES = (
+        Rule(
+            "has(self.cron) != has(self.cronJob)",
+            "schedule needs either cron or cronJob; give one of the two",
+            lambda schedule: (schedule.cron is None) != (schedule.cron_job is None),
+        ),
+        Rule(
+            "!has(self.timeZone) || has(self.cron)",
+            "timeZone belongs to cron, and a CronJob has a time zone of its own; remove timeZone",
+            lambda schedule: schedule.time_zone is None or schedule.cron is not None,
+        ),
     )
-    time_zone: TimeZone = Field(
-        "UTC",
-        description="Time zone of the cron expression, as in the IANA database: Europe/Zurich.",
+
+    cron: Cron | None = Field(
+        None,
+        description="Cron expression of five fields, or @hourly, @daily, @weekly, @monthly, @yearly.",
+    )
+    time_zone: TimeZone | None = Field(
+        None,
+        description=(
+            "Time zone of the cron expression, as in the IANA database: Europe/Zurich. Default: UTC."
+        ),
+    )
+    cron_job: CronJobName | None = Field(
+        None,
+        description=(
+            "Name of a CronJob in the same namespace, whose own plan counts. Needs kube-state-metrics in Prometheus."
+        ),
     )
     deadline: Duration = Field(
         "10m", description="Time after a planned start in which a good run must have ended."

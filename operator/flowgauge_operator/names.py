@@ -16,11 +16,12 @@ STATUS_FIELD_MANAGER = "flowgauge-status"
 # The two labels that identify a series' owner. Prometheus Operator adds the first, our relabeling the second.
 NAMESPACE_LABEL = "namespace"
 WORKFLOW_LABEL = "monitored_workflow"
-# Labels of alerts that inhibition goes by.
-BURN_TIER_LABEL = "burn_tier"  # page or ticket of one objective
-OUTAGE_LABEL = (
-    "outage"  # cause, absence or effect: what an alert says when a workflow is dead as a whole
-)
+# A series that is there while a workflow's rules are loaded; its label revision says which.
+INFO = "workflow:monitoring:info"
+# Labels of alerts that inhibition goes by: page or ticket of one objective; cause, absence or effect when a workflow is
+# dead as a whole.
+BURN_TIER_LABEL = "burn_tier"
+OUTAGE_LABEL = "outage"
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGER = "flowgauge"

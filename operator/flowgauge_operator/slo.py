@@ -54,28 +54,27 @@ class Tier:
 class Timing:
     """When an objective's rules look, and how far back. All in seconds.
 
-    `base` is the window of the recorded rates, `every` the interval of the short group; the low-traffic guard
-    multiplies by it, so the two must not part.
+    `base` is the shortest window, `every` the interval of the short group; the low-traffic guard multiplies by it, so
+    the two must not part. `delay` is how old what a rule reads is at least, `reach` how far back it looks for it.
     """
 
     period: int
     base: int
     every: int
     every_long: int
+    delay: int
+    reach: int
     page: tuple[Tier, ...]
     ticket: tuple[Tier, ...]
 
     @property
     def short_windows(self) -> tuple[int, ...]:
-        """Windows of the group that runs often: all but the long windows of the ticket tiers."""
-        windows = {w for tier in self.page for w in (tier.long, tier.short)} | {
-            tier.short for tier in self.ticket
-        }
-        return tuple(sorted(windows | {self.base}))
+        """Windows whose ratios are recorded often: the shortest, and the long ones of the page tiers."""
+        return tuple(sorted({self.base, *(tier.long for tier in self.page)}))
 
     @property
     def long_windows(self) -> tuple[int, ...]:
-        """Windows of the group that runs rarely."""
+        """Windows whose ratios are recorded rarely: the long ones of the ticket tiers."""
         return tuple(sorted({tier.long for tier in self.ticket} - set(self.short_windows)))
 
 
@@ -121,6 +120,11 @@ def timing(period: float, scrape_interval: float) -> Timing:
         base=base,
         every=every,
         every_long=SLOWER * every,
+        # A scrape that is under way has the time of its start. Evaluated meanwhile, its samples would be missing now and
+        # count as seen the next time; a scrape takes at most its interval.
+        delay=math.ceil(scrape_interval),
+        # Scrapes may be missing for so long and nothing is lost; the cost grows with it.
+        reach=max(300, int(60 * scrape_interval)),
         page=tiers[:2],
         ticket=tiers[2:],
     )
@@ -178,9 +182,9 @@ def budget(objective: float) -> Decimal:
 class Objective:
     """One objective, ready to be written as rules.
 
-    `total` and `bad` are PromQL over the base window; `identity` is the inside of the braces that select its recorded
-    series; `labels` are the static labels of every rule. `min_bad_events` is None where bad time is counted, not events.
-    `outside` takes the value from an expression where nothing counts.
+    `total` and `bad` are PromQL for events a second since the evaluation before; `identity` is the inside of the braces
+    that select its recorded series; `labels` are the static labels of every rule. `min_bad_events` is None where bad
+    time is counted, not events. `outside` takes the value from an expression where nothing counts.
     """
 
     objective: float
@@ -200,6 +204,9 @@ def ratio_record(window: int) -> str:
 
 TOTAL = "slo:events_total:rate"
 BAD = "slo:events_bad:rate"
+# The same over the interval of the long group: its windows read a fifth of the samples.
+TOTAL_LONG = "slo:events_total:rate_long"
+BAD_LONG = "slo:events_bad:rate_long"
 PERIOD = "slo:error:ratio_period"
 REMAINING = "slo:error_budget_remaining:ratio"
 OBJECTIVE = "slo:objective:ratio"
@@ -207,35 +214,28 @@ OBJECTIVE = "slo:objective:ratio"
 
 def records_often(slo: Objective) -> list[dict[str, Any]]:
     """The recording rules of the short group, in the order in which they read each other."""
-    base = duration.text(slo.timing.base)
-    total, bad = f"{TOTAL}{base}", f"{BAD}{base}"
-    rules = [
-        _record(total, slo.total, slo),
+    return [
+        _record(TOTAL, slo.total, slo),
         # Without bad events there is no series for them. `on ()` compares no labels: what was recorded has the labels of
         # the rule, and `bad` may have none; a second series beside it would fail the rule.
-        _record(
-            bad,
-            slo.outside(f"({slo.bad}) or on () 0 * {total}{{{slo.identity}}}"),
-            slo,
-        ),
-        _record(
-            ratio_record(slo.timing.base),
-            f"{bad}{{{slo.identity}}} / ({total}{{{slo.identity}}} > 0)",
-            slo,
-        ),
-    ]
-    return rules + [
-        _ratio(w, ratio_record(w), slo) for w in slo.timing.short_windows if w != slo.timing.base
+        _record(BAD, slo.outside(f"({slo.bad}) or on () 0 * {TOTAL}{{{slo.identity}}}"), slo),
+        *(_ratio(w, ratio_record(w), BAD, TOTAL, slo) for w in slo.timing.short_windows),
     ]
 
 
 def records_rarely(slo: Objective) -> list[dict[str, Any]]:
-    """The recording rules of the long group."""
-    rules = [_ratio(window, ratio_record(window), slo) for window in slo.timing.long_windows]
+    """The recording rules of the long group, in the order in which they read each other."""
+    every = duration.text(slo.timing.every_long)
+    # A sum over what there is, not a mean of it: where an evaluation is missing, nothing was counted.
+    coarse = [
+        _record(name, f"sum_over_time({fine}{{{slo.identity}}}[{every}]) / {SLOWER}", slo)
+        for name, fine in ((TOTAL_LONG, TOTAL), (BAD_LONG, BAD))
+    ]
+    windows = {w: ratio_record(w) for w in slo.timing.long_windows} | {slo.timing.period: PERIOD}
     allowed = budget(slo.objective)
     return [
-        *rules,
-        _ratio(slo.timing.period, PERIOD, slo),
+        *coarse,
+        *(_ratio(w, name, BAD_LONG, TOTAL_LONG, slo) for w, name in windows.items()),
         _record(REMAINING, f"1 - {PERIOD}{{{slo.identity}}} / {allowed:f}", slo),
         _record(OBJECTIVE, f"vector({1 - allowed:f})", slo),
     ]
@@ -245,13 +245,18 @@ def _record(name: str, expr: str, slo: Objective) -> dict[str, Any]:
     return {"record": name, "expr": expr, "labels": dict(slo.labels)}
 
 
-def _ratio(window: int, name: str, slo: Objective) -> dict[str, Any]:
+def _ratio(window: int, name: str, bad: str, total: str, slo: Objective) -> dict[str, Any]:
+    return _record(name, _error(window, bad, total, slo), slo)
+
+
+def _error(window: int, bad: str, total: str, slo: Objective) -> str:
     # A ratio of sums, never a mean of ratios: a quiet hour must not weigh as much as a busy one.
-    base, text = duration.text(slo.timing.base), duration.text(window)
-    bad, total = (
-        f"sum_over_time({series}{base}{{{slo.identity}}}[{text}])" for series in (BAD, TOTAL)
-    )
-    return _record(name, f"{bad} / ({total} > 0)", slo)
+    above, below = (_summed(series, window, slo) for series in (bad, total))
+    return f"{above} / ({below} > 0)"
+
+
+def _summed(series: str, window: int, slo: Objective) -> str:
+    return f"sum_over_time({series}{{{slo.identity}}}[{duration.text(window)}])"
 
 
 def reachable_tiers(objective: float, tiers: tuple[Tier, ...]) -> tuple[Tier, ...]:
@@ -277,14 +282,19 @@ def burn(slo: Objective, tiers: tuple[Tier, ...]) -> str | None:
     )
     if slo.min_bad_events is None:
         return pairs
-    # A rate times the evaluation interval, summed, is a number of events. Half an event absorbs extrapolation.
-    base, longest = (
-        duration.text(slo.timing.base),
-        duration.text(max(tier.long for tier in reachable)),
-    )
-    counted = f"sum_over_time({BAD}{base}{{{slo.identity}}}[{longest}]) * {slo.timing.every}"
+    # A rate times the evaluation interval, summed, is a number of events. Half an event absorbs what an expression of a
+    # user's extrapolates.
+    longest = max(tier.long for tier in reachable)
+    counted = f"{_summed(BAD, longest, slo)} * {slo.timing.every}"
     return f"({pairs}) and ({counted} > {Decimal(slo.min_bad_events) - Decimal('0.5'):f})"
 
 
 def _above(window: int, tier: Tier, slo: Objective) -> str:
-    return f"{ratio_record(window)}{{{slo.identity}}} > {threshold(tier.factor, slo.objective):f}"
+    # A window that nothing but this alert looks at is no series of its own.
+    is_recorded = window in (*slo.timing.short_windows, *slo.timing.long_windows)
+    ratio = (
+        f"{ratio_record(window)}{{{slo.identity}}}"
+        if is_recorded
+        else _error(window, BAD, TOTAL, slo)
+    )
+    return f"{ratio} > {threshold(tier.factor, slo.objective):f}"

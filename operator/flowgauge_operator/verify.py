@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from flowgauge_operator import duration, names, promql, slo
-from flowgauge_operator.render import Rendered, SloView, rules
+from flowgauge_operator.render import Rendered, SloView, schedule
 
 
 class Owner(NamedTuple):
@@ -70,6 +70,7 @@ def questions(expected: Iterable[Rendered]) -> Questions:
     probes, burns = set[str](), set[str]()
     for rendered in expected:
         probes.update(rendered.required)
+        probes.update([schedule.KNOWN] if rendered.cronjob else [])
         burns.update(view.burn_record for view in rendered.slos)
     families = promql.quote(promql.any_of(sorted(probes)))
     values = promql.quote(promql.any_of(sorted({slo.PERIOD, slo.REMAINING, *burns})))
@@ -128,7 +129,7 @@ def read_rules(groups: Iterable[Mapping[str, Any]], into: Observation) -> None:
         )
         into.groups[group["name"]] = Group(len(group["rules"]), next(failing, ""))
         for rule in group["rules"]:
-            if rule["name"] == rules.INFO:
+            if rule["name"] == names.INFO:
                 into.revisions[_owner(rule["labels"])] = rule["labels"].get("revision", "")
 
 
@@ -220,6 +221,8 @@ def healthy(rendered: Rendered, owner: Owner, seen: Observation) -> Verdict:
         return Verdict(
             False, "TargetsDown", f"{total - up} of {total} targets do not answer; {detail}"
         )
+    if rendered.cronjob and schedule.KNOWN not in seen.families.get(owner, set()):
+        return Verdict(False, "ScheduleUnknown", _unknown(rendered.cronjob))
     missing = missing_families(rendered, owner, seen)
     if missing:
         hint = "does the program use this profile?"
@@ -229,4 +232,11 @@ def healthy(rendered: Rendered, owner: Owner, seen: Observation) -> Verdict:
         return Verdict(False, "MissingFamilies", message)
     return Verdict(
         True, "Measured", f"{up} of {total} targets answer and every required family has series"
+    )
+
+
+def _unknown(cronjob: str) -> str:
+    return (
+        f"Prometheus does not see the plan of the CronJob {cronjob}; is it in this namespace, and is kube-state-metrics"
+        " scraped with honorLabels?"
     )

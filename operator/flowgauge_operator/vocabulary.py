@@ -108,7 +108,7 @@ def missing_role(profile: Profile, sli: Sli) -> str:
             try:
                 measure.expand(text, scope)
             except MissingRoleError as error:
-                return error.role
+                return rules.wanting(profile, error.role) or error.role
             except ExpressionError:
                 continue
     return ""
@@ -116,7 +116,7 @@ def missing_role(profile: Profile, sli: Sli) -> str:
 
 def _expressions(profile: Profile) -> Iterator[tuple[str, str, Scope]]:
     scope = Scope(profile, *_OWNER, shortest=60).with_values(**_VALUES, due="vector(1)")
-    made = rules.recorded(profile)
+    made = _recorded(profile, scope)
     for recording in profile.recordings:
         own = made | {recording.record}
         yield f"recordings.{recording.record}.expr", recording.expr, replace(scope, recorded=own)
@@ -130,6 +130,21 @@ def _expressions(profile: Profile) -> Iterator[tuple[str, str, Scope]]:
     for panel in profile.panels:
         for i, query in enumerate(panel.queries):
             yield f"panels.{panel.title}.queries[{i}]", query.expr, replace(scope, recorded=made)
+
+
+def _recorded(profile: Profile, scope: Scope) -> frozenset[str]:
+    """What the profile records for a workflow that has all that a recording may need."""
+    made: frozenset[str] = frozenset()
+    for recording in profile.recordings:
+        own = made | {recording.record}
+        try:
+            measure.expand(recording.expr, replace(scope, recorded=own))
+        except MissingRoleError:
+            continue
+        except ExpressionError:
+            pass  # told where the recording is judged; what reads it is not at fault
+        made = own
+    return made
 
 
 def _bound(profile: Profile, text: str) -> float | None:

@@ -26,7 +26,7 @@ def rules(profile):
     spec = {
         "profile": profile,
         "selector": {"matchLabels": {"a": "b"}},
-        "schedule": {"cron": "@hourly"},
+        "schedule": {"cronJob": "orders"},
         "slos": [{"name": "success", "objective": 99, "custom": {"total": up, "bad": up}}],
     }
     workflow = model.parse({"metadata": {"name": "orders", "namespace": "shop"}, "spec": spec})
@@ -37,6 +37,12 @@ def rules(profile):
 
 
 RULES = {profile: rules(profile) for profile in profiles.names()}
+KUBERNETES = {
+    selector.name
+    for rule in RULES[profiles.DEFAULT]
+    for selector in promql.selectors(rule["expr"])
+    if selector.name.startswith("kube_")
+}
 ALERTS = {profile: [rule for rule in rules if "alert" in rule] for profile, rules in RULES.items()}
 # Alerts that no built-in profile can express are there as well: another may tomorrow.
 NAMED = BURN | {alert.name for name in profiles.names() for alert in profiles.builtin(name).alerts}
@@ -112,9 +118,11 @@ def test_a_page_has_queries_that_can_be_pasted(page):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_query_names_what_a_profile_has(page):
-    known = {"up", "ALERTS"} | {
-        rule["record"] for rules in RULES.values() for rule in rules if "record" in rule
-    }
+    known = (
+        {"up", "ALERTS"}
+        | KUBERNETES
+        | {rule["record"] for rules in RULES.values() for rule in rules if "record" in rule}
+    )
     for profile in profiles.names():
         for family in profiles.builtin(profile).families:
             ends = ("_bucket", "_count", "_sum") if family.type == "histogram" else ("",)

@@ -104,6 +104,16 @@ REFUSED = [
         )
     ],
     *[
+        ({"schedule": plan}, message, message)
+        for plan, message in (
+            ({}, "either cron or cronJob"),
+            ({"cron": "@daily", "cronJob": "nightly"}, "either cron or cronJob"),
+            ({"cronJob": "nightly", "timeZone": "UTC"}, "timeZone belongs to cron"),
+            ({"cronJob": "Nightly"}, "must be the name of a CronJob"),
+        )
+    ],
+    ({"schedule": {"cronJob": "a" * 53}}, "more than 52", "at most 52"),
+    *[
         ({"maintenance": [{"name": "a", **window}]}, message, message)
         for window, message in (
             ({}, "either cron with duration, or start with end"),
@@ -252,6 +262,7 @@ ACCEPTED = [
         }
     },
     {"schedule": {"cron": "@hourly"}},
+    {"schedule": {"cronJob": "nightly.shop-1", "deadline": "2h"}},
     {"scrape": {"port": 8000, "path": "/actuator/prometheus", "interval": "1m", "timeout": "30s"}},
     {"scrape": {"mode": "Push"}, "selector": None},
     slo(objective=99.9999, window="90d"),

@@ -130,6 +130,9 @@ TOGETHER = [
     ([PAGE, TICKET], [1]),
     ([PAGE, TICKET | {"slo": "fast"}], []),
     ([TICKET], []),
+    ([PAGE | {"severity": "warning"}, TICKET], [1]),
+    ([PAGE | {"severity": "warning"}, TICKET | {"severity": "critical"}], []),
+    ([PAGE | {"severity": "info"}, TICKET], []),
     ([outage("cause", "critical"), outage("absence", "warning")], [1]),
     ([outage("cause", "critical"), outage("effect", "critical")], [1]),
     (
@@ -240,6 +243,13 @@ def test_a_dead_target_is_told_once_and_silences_what_follows_from_it(orders, in
     )
     operator.wait_condition("Ready", "True", namespace, timeout=60)
     wait_routed(operator, namespace, "orders")
+    # Until the first good run is seen, nothing is fresh.
+    operator.wait(
+        lambda: not alerts(operator, namespace, "orders"),
+        f"all to be well; there is {alerts(operator, namespace, 'orders')}",
+        180,
+    )
+    inbox.posts.clear()
 
     for pod in orders.pods:
         pod.kill()

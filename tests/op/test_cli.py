@@ -144,7 +144,7 @@ BAD = {
     workflow(spec="x"): "shop/orders: spec: input should be",
     workflow(spec="{}"): "spec: spec.selector is needed unless scrape.mode is Push or None",
     workflow(spec="{scrape: {mode: Push}, profile: nothing}"): (
-        "shop/orders: spec.profile: profile 'nothing' does not exist; built in are airflow, argo-workflows, celery, contd, ia-modules, orchestrix, prefect, temporal, tta-dev, workflow"
+        "shop/orders: spec.profile: profile 'nothing' does not exist; built in are airflow, argo-workflows, celery, contd, cronjob, ia-modules, orchestrix, prefect, temporal, tta-dev, workflow"
     ),
     workflow(
         spec="{scrape: {mode: Push}, slos: [{name: a, objective: 99, latency: {threshold: 7s}}]}"

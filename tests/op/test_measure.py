@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from flowgauge import profiles
 from flowgauge_operator import measure, promql
-from flowgauge_operator.measure import MissingRoleError, Scope, ThresholdError
+from flowgauge_operator.measure import MissingRoleError, Scope, Step, ThresholdError
 from flowgauge_operator.promql import ExpressionError
 
 # What the built-in vocabularies do not have: separate counters of outcomes, several families of one role, fixed
@@ -300,6 +300,53 @@ EXPANSIONS = [
 
 def scope(profile="workflow", **more):
     return Scope(PROFILES[profile], "shop", "orders", **more)
+
+
+STEP = Step(every=30, delay=30, reach=1800, single=True, window=300)
+X = 'workflow_step_retries_total{namespace="shop",monitored_workflow="orders"}'
+
+
+def test_a_rate_over_a_step_is_what_the_counter_gained_in_it():
+    assert measure.expand("$rate(step.retried[$window])", scope(step=STEP)) == (
+        "sum by (namespace, monitored_workflow) ("
+        f"(((last_over_time({X}[30s] offset 30s) - (last_over_time({X}[30m] offset 1m)"
+        f" or last_over_time({X}[30s] offset 30s))) >= 0)"
+        f" or last_over_time({X}[30s] offset 30s)) / 30)"
+    )
+
+
+def test_between_two_scrapes_of_a_step_a_counter_may_grow_before_it_falls():
+    step = Step(every=30, delay=15, reach=900, single=False, window=300)
+
+    assert measure.expand("$rate(step.retried[$window])", scope(step=step)) == (
+        "sum by (namespace, monitored_workflow) ("
+        f"(((last_over_time({X}[30s] offset 15s) - (last_over_time({X}[15m] offset 45s)"
+        f" or min_over_time({X}[30s] offset 15s))) >= 0)"
+        f" or (last_over_time({X}[30s] offset 15s)"
+        f" + ((max_over_time({X}[30s] offset 15s) - last_over_time({X}[15m] offset 45s)) >= 0))"
+        f" or last_over_time({X}[30s] offset 15s)) / 30)"
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["$within(run.duration[$window])", '$rate(run.finished{outcome="bad"}[$window])']
+)
+def test_what_objectives_read_of_counters_is_counted_in_steps(text):
+    expr = measure.expand(text, scope(step=STEP, threshold=5))
+
+    assert "rate(" not in expr
+    assert "[30m] offset 1m" in expr
+    promql.check(expr, "shop")
+
+
+def test_other_windows_stay_rates_beside_a_step():
+    assert "rate(" in measure.expand("$rate(step.retried[5m])", scope(step=STEP))
+    assert measure.expand("rate(x[$window])", scope(step=STEP)) == "rate(x[5m])"
+
+
+def test_a_step_has_no_other_time():
+    with pytest.raises(ExpressionError, match=r"a rate over \$window takes no offset; remove it"):
+        measure.expand("$rate(step.retried[$window] offset 1d)", scope(step=STEP))
 
 
 @pytest.mark.parametrize(("profile", "text", "expected"), EXPANSIONS)

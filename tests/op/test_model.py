@@ -53,6 +53,11 @@ CRON = (
     "must be five cron fields (minute hour day month weekday), such as 0 2 * * *, or @hourly, @daily, @weekly,"
     " @monthly or @yearly"
 )
+PLAN = "schedule needs either cron or cronJob; give one of the two"
+OWN_ZONE = "timeZone belongs to cron, and a CronJob has a time zone of its own; remove timeZone"
+CRON_JOB = (
+    "must be the name of a CronJob: lower-case letters, digits, dashes and dots, such as nightly"
+)
 ZONE = "must be a time zone of the IANA database, such as Europe/Zurich"
 FOLDER = "must be names of folders, separated by /, that neither are empty nor begin with a dot, such as Shop"
 OVERRIDES = (
@@ -296,6 +301,21 @@ CONSTRAINTS = {
             {"schedule": {"cron": "@daily", "timeZone": zone}}
             for zone in ("", "Europe/", "../etc", "a b")
         ],
+    ),
+    PLAN: (
+        [{"schedule": {"cron": "@daily"}}, {"schedule": {"cronJob": "nightly"}}],
+        [
+            {"schedule": plan}
+            for plan in ({}, {"deadline": "5m"}, {"cron": "@daily", "cronJob": "nightly"})
+        ],
+    ),
+    OWN_ZONE: (
+        [{"schedule": {"cron": "@daily", "timeZone": "UTC"}}, {"schedule": {"cronJob": "nightly"}}],
+        [{"schedule": {"cronJob": "nightly", "timeZone": "UTC"}}],
+    ),
+    CRON_JOB: (
+        [{"schedule": {"cronJob": name}} for name in ("nightly", "a.b-9", "a" * 52)],
+        [{"schedule": {"cronJob": name}} for name in ("", "Nightly", "a_b", "-a", 'a"} or up{b="')],
     ),
     KEYS: (
         [{"selector": {"matchLabels": {"app.kubernetes.io/name": "a"}}}],

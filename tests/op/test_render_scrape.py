@@ -255,6 +255,16 @@ def test_a_time_zone_that_does_not_exist_is_a_problem():
     ]
 
 
+@pytest.mark.parametrize("schedule", [None, {"cron": "@daily"}])
+def test_a_profile_without_metrics_and_a_workflow_without_a_cronjob_have_nothing_to_watch(schedule):
+    rendered = made("cronjob", schedule=schedule)
+
+    assert [(p.path, p.reason) for p in rendered.problems] == [
+        ("spec.schedule.cronJob", "InvalidSpec")
+    ]
+    assert made("cronjob", schedule={"cronJob": "nightly"}).problems == ()
+
+
 def test_labels_of_the_settings_reach_monitors_rules_and_dashboards():
     options = Options(
         monitor_labels={"m": "1"}, rule_labels={"r": "2"}, dashboard_labels={"d": "3"}

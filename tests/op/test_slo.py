@@ -181,6 +181,18 @@ def test_rules_look_as_often_as_the_scrapes_allow(interval, base, every, every_l
 
 
 @pytest.mark.parametrize(
+    ("interval", "delay", "reach"),
+    [("1s", 1, 300), ("15s", 15, 900), ("1500ms", 2, 300), ("1m", 60, 3600)],
+)
+def test_what_is_counted_was_scraped_an_interval_ago_and_may_have_gaps_of_sixty(
+    interval, delay, reach
+):
+    made = timing("30d", interval)
+
+    assert (made.delay, made.reach) == (delay, reach)
+
+
+@pytest.mark.parametrize(
     ("window", "interval", "least"),
     [
         ("5m", "5m", "56h"),
@@ -270,8 +282,10 @@ def test_the_budget_has_no_noise(percent, expected):
 def test_the_fast_alert_is_written_like_this():
     assert slo.burn(objective(99.9), timing("30d").page) == (
         '((slo:error:ratio_rate1h{slo="runs"} > 0.0144 and slo:error:ratio_rate5m{slo="runs"} > 0.0144)'
-        ' or (slo:error:ratio_rate6h{slo="runs"} > 0.006 and slo:error:ratio_rate30m{slo="runs"} > 0.006))'
-        ' and (sum_over_time(slo:events_bad:rate5m{slo="runs"}[6h]) * 30 > 1.5)'
+        ' or (slo:error:ratio_rate6h{slo="runs"} > 0.006 and'
+        ' sum_over_time(slo:events_bad:rate{slo="runs"}[30m])'
+        ' / (sum_over_time(slo:events_total:rate{slo="runs"}[30m]) > 0) > 0.006))'
+        ' and (sum_over_time(slo:events_bad:rate{slo="runs"}[6h]) * 30 > 1.5)'
     )
 
 
@@ -290,7 +304,9 @@ def test_the_guard_multiplies_by_the_interval_of_the_short_group(interval, every
 
 
 def test_bad_time_needs_no_guard():
-    assert "sum_over_time" not in slo.burn(objective(min_bad=None), timing("30d").page)
+    guarded, plain = (slo.burn(objective(min_bad=n), timing("30d").page) for n in (2, None))
+
+    assert plain == guarded.partition(" and (sum_over_time(")[0].removeprefix("(").removesuffix(")")
 
 
 @pytest.mark.parametrize(
@@ -337,17 +353,20 @@ def test_the_records_of_the_short_group_read_each_other_in_order():
     rules = slo.records_often(objective())
 
     assert [(rule["record"], rule["expr"]) for rule in rules[:4]] == [
-        ("slo:events_total:rate5m", "T"),
-        ("slo:events_bad:rate5m", '(B) or on () 0 * slo:events_total:rate5m{slo="runs"}'),
+        ("slo:events_total:rate", "T"),
+        ("slo:events_bad:rate", '(B) or on () 0 * slo:events_total:rate{slo="runs"}'),
         (
             "slo:error:ratio_rate5m",
-            'slo:events_bad:rate5m{slo="runs"} / (slo:events_total:rate5m{slo="runs"} > 0)',
+            (
+                'sum_over_time(slo:events_bad:rate{slo="runs"}[5m])'
+                ' / (sum_over_time(slo:events_total:rate{slo="runs"}[5m]) > 0)'
+            ),
         ),
         (
-            "slo:error:ratio_rate30m",
+            "slo:error:ratio_rate1h",
             (
-                'sum_over_time(slo:events_bad:rate5m{slo="runs"}[30m])'
-                ' / (sum_over_time(slo:events_total:rate5m{slo="runs"}[30m]) > 0)'
+                'sum_over_time(slo:events_bad:rate{slo="runs"}[1h])'
+                ' / (sum_over_time(slo:events_total:rate{slo="runs"}[1h]) > 0)'
             ),
         ),
     ]
@@ -357,14 +376,21 @@ def test_the_records_of_the_long_group_end_with_budget_and_objective():
     rules = slo.records_rarely(objective(99.9))
 
     assert [rule["record"] for rule in rules] == [
+        "slo:events_total:rate_long",
+        "slo:events_bad:rate_long",
         "slo:error:ratio_rate1d",
         "slo:error:ratio_rate3d",
         "slo:error:ratio_period",
         "slo:error_budget_remaining:ratio",
         "slo:objective:ratio",
     ]
-    assert rules[3]["expr"] == '1 - slo:error:ratio_period{slo="runs"} / 0.001'
-    assert rules[4]["expr"] == "vector(0.999)"
+    assert rules[1]["expr"] == 'sum_over_time(slo:events_bad:rate{slo="runs"}[2m30s]) / 5'
+    assert rules[4]["expr"] == (
+        'sum_over_time(slo:events_bad:rate_long{slo="runs"}[30d])'
+        ' / (sum_over_time(slo:events_total:rate_long{slo="runs"}[30d]) > 0)'
+    )
+    assert rules[5]["expr"] == '1 - slo:error:ratio_period{slo="runs"} / 0.001'
+    assert rules[6]["expr"] == "vector(0.999)"
 
 
 @settings(deadline=None)  # a busy machine is no failure

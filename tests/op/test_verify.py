@@ -70,6 +70,8 @@ DOWN = json.loads("""
   "scrapeUrl":"http://10.0.0.3:9100/metrics","lastError":"timeout","health":"down"}],"droppedTargets":[]}}
 """)
 
+PLANNED = {"workflow_active_runs", "workflow_runs_total", "workflow:schedule:known"}
+
 
 def rendered(**more):
     content = {
@@ -207,14 +209,16 @@ def test_the_questions_are_promql_however_many_workflows_there_are(expected):
 
 
 def test_the_questions_are_these():
-    asked = verify.questions([rendered(), rendered(required=("contd_x_total",))])
+    asked = verify.questions(
+        [rendered(), rendered(required=("contd_x_total",)), rendered(cronjob="nightly")]
+    )
 
     assert asked.targets == (
         'count_values by (namespace, monitored_workflow) ("up", up{monitored_workflow!=""})'
     )
     assert asked.families == (
         "count by (namespace, monitored_workflow, __name__)"
-        ' ({__name__=~"contd_x_total|workflow_active_runs|workflow_runs_total",monitored_workflow!=""})'
+        ' ({__name__=~"contd_x_total|workflow:schedule:known|workflow_active_runs|workflow_runs_total",monitored_workflow!=""})'
     )
     assert asked.values == (
         '{__name__=~"slo:error:ratio_period|slo:error:ratio_rate1h|slo:error_budget_remaining:ratio",'
@@ -287,6 +291,21 @@ def test_loaded_means_these_rules_and_this_job(wanted, observed, state, reason, 
             "do the program and Prometheus use this profile and native histograms?",
         ),
         ({"is_scraped": False}, {"targets": {}}, True, "Measured", "0 of 0"),
+        (
+            {"cronjob": "nightly"},
+            {},
+            False,
+            "ScheduleUnknown",
+            "does not see the plan of the CronJob nightly; is it in this namespace",
+        ),
+        ({"cronjob": "nightly"}, {"families": {SHOP: PLANNED}}, True, "Measured", ""),
+        (
+            {"cronjob": "nightly"},
+            {"families": {SHOP: PLANNED - {"workflow_runs_total"}}},
+            False,
+            "MissingFamilies",
+            "no series of workflow_runs_total;",
+        ),
         ({"is_scraped": False}, {"targets": {}, "families": {}}, False, "MissingFamilies", ""),
     ],
 )

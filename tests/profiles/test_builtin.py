@@ -10,7 +10,7 @@ from flowgauge_operator.render import Capabilities, Options, render
 
 NAMES = profiles.names()
 # Their names are those of programs that do not use the library.
-ENGINES = ("airflow", "argo-workflows", "celery", "prefect", "temporal")
+ENGINES = ("airflow", "argo-workflows", "celery", "cronjob", "prefect", "temporal")
 EMITTED = [name for name in NAMES if name not in ENGINES]
 # What each guide says of its alerts: name, and threshold in base units (None where it names no number).
 GUIDES = {
@@ -41,6 +41,7 @@ def texts(profile):
 
 def rendered(name):
     spec = {"profile": name, "selector": {"matchLabels": {"a": "b"}}}
+    spec |= {"schedule": {"cronJob": "a"}} if name == "cronjob" else {}
     workflow = model.parse({"metadata": {"name": "orders", "namespace": "shop"}, "spec": spec})
     return render(workflow, profiles.builtin(name), Capabilities(), Options())
 
@@ -145,6 +146,6 @@ def test_a_profile_that_does_not_exist_names_those_that_do():
         profiles.builtin("nothing")
 
     assert str(caught.value) == (
-        "profile 'nothing': does not exist; built in are airflow, argo-workflows, celery, contd, ia-modules,"
+        "profile 'nothing': does not exist; built in are airflow, argo-workflows, celery, contd, cronjob, ia-modules,"
         " orchestrix, prefect, temporal, tta-dev, workflow"
     )

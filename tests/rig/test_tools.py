@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,41 @@ def test_a_changed_sum_changes_the_hash(tool):
     (tool.folder / "go.sum").write_text("example.invalid/toy v1.2.3 h1:abc=\n")
 
     assert builds.digest(tool) != before
+
+
+def test_a_changed_source_changes_the_hash(tool):
+    before = builds.digest(tool)
+
+    (tool.folder / "main.go").write_text("package main\n")
+
+    assert builds.digest(tool) != before
+
+
+def test_a_replay_evaluates_as_the_prometheus_that_is_tested():
+    assert parts.find("replay").version == parts.find("prometheus").version
+
+
+def test_what_a_module_lacks_is_empty_beside_its_own(tool, tmp_path, monkeypatch):
+    module = tmp_path / "module"
+    module.mkdir()
+    (module / "main.go").write_text("package main\n")
+    module.chmod(0o555)
+    (tool.folder / "go.mod").write_text("module toy\n\nrequire example.invalid/toy v1.2.3\n")
+    answers = {"download": f'{{"Dir": "{module}"}}'}
+    commands = []
+
+    def run(command, tool, *, cwd):
+        commands.append(command)
+        return answers.get(command[2], "")
+
+    monkeypatch.setattr(builds, "_run", run)
+
+    modfile = builds._completed(replace(tool, lacks=("ui/index.html",)), tmp_path)
+
+    copy = modfile.parent / "module"
+    assert (copy / "ui/index.html").read_text() == ""
+    assert (copy / "main.go").read_text() == "package main\n"
+    assert commands[-1][3:] == [f"-replace=example.invalid/toy={copy}", str(modfile)]
 
 
 def test_another_go_changes_the_hash(tool, monkeypatch):

@@ -31,8 +31,8 @@ class Inhibition:
 # What is silenced is never more severe than what silences it: somebody is always told.
 INHIBITIONS = (
     Inhibition(
-        source=((names.BURN_TIER_LABEL, "=", "page"),),
-        target=((names.BURN_TIER_LABEL, "=", "ticket"),),
+        source=((names.BURN_TIER_LABEL, "=", "page"), ("severity", "!=", "info")),
+        target=((names.BURN_TIER_LABEL, "=", "ticket"), ("severity", "!=", "critical")),
         equal=(*_OWNER, "slo"),
     ),
     Inhibition(

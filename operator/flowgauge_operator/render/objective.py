@@ -10,7 +10,7 @@ from typing import Any
 
 from flowgauge.profiles import Family, Profile
 from flowgauge_operator import duration, measure, names, promql, slo
-from flowgauge_operator.measure import Scope
+from flowgauge_operator.measure import Scope, Step
 from flowgauge_operator.model import BurnAlert, Override, Severity, Slo, SpecError, Workflow
 from flowgauge_operator.render import maintenance, rule
 from flowgauge_operator.render.options import Options, Problem, SloView
@@ -61,9 +61,17 @@ def render(
     """
     interval = duration.seconds(workflow.spec.scrape.interval)
     timing = slo.timing(duration.seconds(objective.window), interval)
-    window = duration.text(timing.base)
+    step = Step(
+        every=timing.every,
+        delay=timing.delay,
+        reach=timing.reach,
+        single=interval >= timing.every,
+        window=timing.base,
+    )
+    # What is counted after a maintenance window was in part begun in it.
+    window = duration.text(timing.every + timing.delay)
     _check_reach(objective, timing)
-    total, bad = events(objective, profile, scope.with_values(window=window))
+    total, bad = events(objective, profile, replace(scope, step=step))
     for expr in (total, bad):
         promql.check(expr, workflow.namespace)
     labels = {**rule.identity(workflow), "slo": objective.name}

@@ -9,7 +9,7 @@ from typing import Any
 from flowgauge.profiles import Profile
 from flowgauge_operator import cron, duration, measure, names
 from flowgauge_operator.model import Workflow
-from flowgauge_operator.render import maintenance, notify, scrape, template
+from flowgauge_operator.render import maintenance, notify, schedule, scrape, template
 from flowgauge_operator.render.manifest import Manifest, child
 from flowgauge_operator.render.options import RULES_LABEL, Capabilities, Options, Problem, SloView
 
@@ -20,9 +20,9 @@ class Rendered:
 
     `children` are the objects that the workflow owns, without owner reference and digest. `shares_monitor` says that
     the namespace needs its shared ServiceMonitor. `revision` changes with the rules; Prometheus shows it as a label of
-    the info rule, so that "loaded" means these rules and not yesterday's. `pool` is the scrape pool's name. `problems`
-    are parts of the spec that were left out; `warnings` are what was done otherwise than its owner may expect; `notes`
-    say what the cluster lacks.
+    the info rule, so that "loaded" means these rules and not yesterday's. `pool` is the scrape pool's name, `cronjob` the
+    CronJob whose plan must be seen, if any. `problems` are parts of the spec that were left out; `warnings` are what was
+    done otherwise than its owner may expect; `notes` say what the cluster lacks.
     """
 
     children: tuple[Manifest, ...]
@@ -37,6 +37,7 @@ class Rendered:
     problems: tuple[Problem, ...] = ()
     warnings: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
+    cronjob: str = ""
 
 
 def render(
@@ -46,6 +47,7 @@ def render(
     problems = [
         *_check_scrape(workflow),
         *_check_schedule(workflow),
+        *_check_watched(workflow, profile),
         *maintenance.problems(workflow),
     ]
     look = template.template(workflow, profile, options)
@@ -81,6 +83,7 @@ def render(
         problems=tuple(problems),
         warnings=look.warnings,
         notes=notes,
+        cronjob=schedule.cronjob(workflow),
     )
 
 
@@ -128,17 +131,26 @@ def _check_scrape(workflow: Workflow) -> list[Problem]:
 
 
 def _check_schedule(workflow: Workflow) -> list[Problem]:
-    schedule = workflow.spec.schedule
-    if schedule is None:
+    given = workflow.spec.schedule
+    if given is None or given.cron is None:
         return []
+    zone = schedule.zone(given)
     try:
-        cron.planned(schedule.cron, schedule.time_zone)
+        cron.planned(given.cron, zone)
     except cron.CronError as error:
         return [Problem("spec.schedule.cron", "InvalidSpec", f"{error}; mend the field")]
     except (KeyError, ValueError, OSError):
-        message = f"{schedule.time_zone!r} is no time zone of the IANA database; write for example Europe/Zurich"
+        message = f"{zone!r} is no time zone of the IANA database; write for example Europe/Zurich"
         return [Problem("spec.schedule.timeZone", "UnknownTimeZone", message)]
     return []
+
+
+def _check_watched(workflow: Workflow, profile: Profile) -> list[Problem]:
+    """Silence would pass for success where nothing can be heard."""
+    if profile.families or schedule.cronjob(workflow):
+        return []
+    message = f"the profile {profile.name} has no metrics; name the CronJob that starts the program"
+    return [Problem("spec.schedule.cronJob", "InvalidSpec", message)]
 
 
 def _rule_object(

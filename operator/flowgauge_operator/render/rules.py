@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from flowgauge.profiles import Alert, Profile
-from flowgauge_operator import cron, duration, measure, promql, slo
+from flowgauge_operator import duration, measure, promql, slo
 from flowgauge_operator.measure import Scope
 from flowgauge_operator.model import (
     ExtraAlert,
@@ -24,12 +24,10 @@ from flowgauge_operator.model import (
     SpecError,
     Workflow,
 )
-from flowgauge_operator.render import maintenance, objective, rule
+from flowgauge_operator.render import maintenance, objective, rule, schedule
 from flowgauge_operator.render.options import Options, Problem, SloView
 
 _T = TypeVar("_T")
-
-INFO = "workflow:monitoring:info"
 
 
 @dataclass
@@ -126,23 +124,7 @@ def _scope(workflow: Workflow, profile: Profile) -> Scope:
     often = slo.evaluation_interval(duration.seconds(workflow.spec.scrape.interval))
     native = workflow.spec.scrape.native_histograms
     scope = Scope(profile, workflow.namespace, workflow.name, shortest=shortest, native=native)
-    return scope.with_values(slow=f"{slo.SLOWER * often}", **_schedule(workflow))
-
-
-def _schedule(workflow: Workflow) -> dict[str, str]:
-    """`$due` is when the newest run was planned whose deadline is over; nothing for a zone that is none."""
-    schedule = workflow.spec.schedule
-    if schedule is None:
-        return {}
-    try:
-        planned = cron.planned(schedule.cron, schedule.time_zone)
-    except (ValueError, KeyError, OSError):  # told as a problem of the field
-        return {}
-    owner = promql.matchers(promql.owner(workflow.namespace, workflow.name))
-    # A plan counts only from when the workflow is monitored on: what was before is not known.
-    since = f"last_over_time({INFO}{{{owner}}}[1h])"
-    counted = maintenance.outside(f"{planned} and on () {since}", workflow)
-    return {"due": f"max_over_time(({counted})[1h:1m] offset {schedule.deadline})"}
+    return scope.with_values(slow=f"{slo.SLOWER * often}", **schedule.values(workflow, scope))
 
 
 def _recordings(
@@ -218,11 +200,6 @@ def missing_role(profile: Profile, alert: Alert) -> str:
     return ""
 
 
-def recorded(profile: Profile) -> frozenset[str]:
-    """The series that the profile records for a workflow that has all that a recording may need."""
-    return _everything(profile)[1]
-
-
 def wanting(profile: Profile, record: str) -> str:
     """The role for want of which the profile does not record a series; empty where it does, or is not meant to."""
     recording = next((r for r in profile.recordings if r.record == record), None)
@@ -239,7 +216,8 @@ def _everything(profile: Profile) -> tuple[Scope, frozenset[str]]:
     fresh = Slo(name="x", objective=99, freshness=Freshness(max_age="1h"))
     spec = Spec(
         selector=Selector(match_labels={"app": "x"}),
-        schedule=Schedule(cron="@hourly"),
+        # With a CronJob, whatever is about schedules can be expressed.
+        schedule=Schedule(cron_job="x"),
         slos=[fresh],
     )
     workflow = Workflow(namespace="x", name="x", spec=spec)

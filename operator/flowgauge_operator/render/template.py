@@ -103,7 +103,7 @@ def _rendered(
 def _info(workflow: Workflow, profile: Profile, revision: str) -> dict[str, Any]:
     every = duration.text(slo.evaluation_interval(duration.seconds(workflow.spec.scrape.interval)))
     labels = {**rule.identity(workflow), "profile": profile.name, "revision": revision}
-    info = {"record": rules.INFO, "expr": "vector(1)", "labels": labels}
+    info = {"record": names.INFO, "expr": "vector(1)", "labels": labels}
     return rule.group(workflow, "info", every, [info])
 
 
