@@ -351,7 +351,6 @@ def test_an_alert_on_a_cronjob_says_what_it_saw(
             "severity": severity,
             "namespace": "shop",
             "monitored_workflow": "orders",
-            **({} if alert == UNKNOWN else {"outage": "effect"}),
         },
         "exp_annotations": {
             "summary": rule["annotations"]["summary"],

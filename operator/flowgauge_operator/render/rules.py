@@ -273,11 +273,18 @@ def _alert(
         {
             **workflow.spec.alerts.labels,
             "severity": override.severity or alert.severity,
-            **rule.outage(alert.outage),
+            **rule.outage(_part(workflow, alert)),
             **rule.identity(workflow),
         },
         rule.annotated(workflow, alert.summary, alert.description, options, alert.name),
     )
+
+
+def _part(workflow: Workflow, alert: Alert) -> str:
+    # What kube-state-metrics tells of a CronJob is no effect of what cannot be seen of its program: between two runs
+    # nothing is, and a run that is overdue must be told all the same.
+    is_told_by_kubernetes = schedule.cronjob(workflow) and "workflow:schedule:" in alert.expr
+    return "" if is_told_by_kubernetes else alert.outage
 
 
 def _extra_alerts(
