@@ -44,8 +44,12 @@ tools: $(VENV)/.done ## build the cluster parts (about eleven minutes, once; cac
 
 # -- the main job -----------------------------------------------------------------------------------------------------
 
+# Not those that only tests need: they cost minutes before the first thing is seen.
+DEMO_TOOLS := etcd kubernetes kwok prometheus-operator prometheus alertmanager kubectl
+
 .PHONY: demo
-demo: setup tools ## the whole way once, on a real cluster (KEEP=1 leaves it running, Ctrl-C ends it)
+demo: setup ## the whole way once, on a real cluster (KEEP=1 leaves it running, Ctrl-C ends it)
+	@$(PY) -m rig.tools $(if $(KUBECONFIG),kubectl,$(DEMO_TOOLS))
 	@$(RIG) exec $(if $(KEEP),--forward-all) -- $(PY) hack/demo.py $(if $(KEEP),--keep)
 
 # -- tests ------------------------------------------------------------------------------------------------------------
