@@ -68,8 +68,9 @@ def render(
         single=interval >= timing.every,
         window=timing.base,
     )
-    # What is counted after a maintenance window was in part begun in it.
-    window = duration.text(timing.every + timing.delay)
+    # What is counted just after a maintenance window was in part begun in it. A step looks less far back than that, rates
+    # of native histograms and of plain PromQL as far.
+    window = duration.text(timing.base)
     _check_reach(objective, timing)
     total, bad = events(objective, profile, replace(scope, step=step))
     for expr in (total, bad):
