@@ -488,8 +488,8 @@ def test_time_objectives_count_bad_time_with_and_without_data(promtool, tmp_path
 
 
 def counting(content):
-    """The groups that count what is good and bad, without what follows from it."""
-    return [g for g in content if g["name"].endswith(("/recordings", "-short"))]
+    """The groups that count what is good and bad, from when the workflow is monitored on."""
+    return [g for g in content if g["name"].endswith(("/info", "/recordings", "-short"))]
 
 
 def test_the_newest_good_run_outlives_its_pod_and_only_a_later_one_takes_its_place(
