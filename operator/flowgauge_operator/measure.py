@@ -23,7 +23,7 @@ OWNER_LABELS = (names.NAMESPACE_LABEL, names.WORKFLOW_LABEL)
 
 _CLASSES = ("good", "bad", "counted")
 # Values that only some workflows have; what is written over them does not exist for the others.
-_OPTIONAL = ("due", "begun", "ended", "paused", "known")
+OPTIONAL = ("due", "begun", "ended", "paused", "known")
 # The time before a window in which a series must have been there not to be new.
 _BEFORE = "1h"
 _MACRO = re.compile(r"\$([a-z]+)\(")
@@ -121,7 +121,7 @@ def expand(text: str, scope: Scope) -> str:
     text = _tidy(text)
     for name, value in scope.values.items():
         text = re.sub(rf"\${name}\b", value.replace("\\", r"\\"), text)
-    for name in _OPTIONAL:
+    for name in OPTIONAL:
         if f"${name}" in text:
             raise MissingRoleError(f"the workflow has no ${name}")
     text = text.replace("$owner", promql.matchers(promql.owner(scope.namespace, scope.workflow)))

@@ -16,6 +16,7 @@ from flowgauge_operator.render import rules
 _OWNER = ("namespace-of-nobody", "workflow-of-nobody")
 # What a workflow, an objective or Grafana fills in.
 _VALUES = {"window": "5m", "threshold": "300", "seconds": "300", "slow": "150"}
+_VALUES |= dict.fromkeys(measure.OPTIONAL, "vector(1)")
 
 
 def read(data: Any, source: str) -> Profile:
@@ -115,7 +116,7 @@ def missing_role(profile: Profile, sli: Sli) -> str:
 
 
 def _expressions(profile: Profile) -> Iterator[tuple[str, str, Scope]]:
-    scope = Scope(profile, *_OWNER, shortest=60).with_values(**_VALUES, due="vector(1)")
+    scope = Scope(profile, *_OWNER, shortest=60).with_values(**_VALUES)
     made = _recorded(profile, scope)
     for recording in profile.recordings:
         own = made | {recording.record}
