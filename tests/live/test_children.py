@@ -253,7 +253,7 @@ def test_one_bad_objective_leaves_the_others_in_place(operator, namespace):
 
     accepted = operator.wait_condition("Accepted", "False", namespace)
     assert accepted["reason"] == "ThresholdNotABucket"
-    assert "the nearest are 5s and 10s" in accepted["message"]
+    assert "the nearest are 5s below and 10s above" in accepted["message"]
     groups = operator.get("prometheusrule", "orders-rules", namespace)["spec"]["groups"]
     names = [group["name"].rpartition("/")[2] for group in groups]
     assert names == [
