@@ -266,14 +266,17 @@ def _given(paths: Sequence[str]) -> list[tuple[str, Any]]:
     """What files hold that are named as profiles; a workflow beside a profile is none of it.
 
     Raises:
-        InputError: a file cannot be read, or is no YAML.
+        InputError: a file cannot be read, is no YAML, or holds nothing else than workflows.
     """
-    return [
-        (name, body)
-        for name, text in _read(paths)
-        for body in _loaded(text, name)
-        if _kind(body) != names.KIND
-    ]
+    found = []
+    for name, text in _read(paths):
+        bodies = [body for body in _loaded(text, name) if body and _kind(body) != names.KIND]
+        if not bodies:
+            raise InputError(
+                f"{name} holds no {PROFILE.kind}; each needs apiVersion: {names.API_VERSION} and kind: {PROFILE.kind}"
+            )
+        found += [(name, body) for body in bodies]
+    return found
 
 
 def _profiles(
@@ -355,7 +358,8 @@ def problems(
     except SpecError as error:
         return [str(fault) for fault in error.faults]
     except ProfileError as error:
-        return [f"spec.profile: {error.source} {error.message}"]
+        hint = "one of your own has to be given with it, by -f or --profile, and be valid"
+        return [f"spec.profile: {error.source} {error.message}; {hint}"]
     except promql.ExpressionError as error:
         return [str(error)]
 

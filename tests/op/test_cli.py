@@ -320,7 +320,9 @@ def test_a_profile_in_a_file_serves_workflows(file, capsys):
     profile = file(NIGHTLY, "nightly.yaml")
 
     assert cli.main(["validate", "-f", ours]) == 1
-    assert "profile 'nightly' does not exist" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "profile 'nightly' does not exist" in told
+    assert "has to be given with it, by -f or --profile" in told
     assert cli.main(["validate", "-f", ours, "--profile", profile]) == 0
     assert cli.main(["generate", "-f", ours, "--profile", profile]) == 0
     out = capsys.readouterr().out
@@ -341,6 +343,16 @@ def test_a_profile_and_its_workflow_may_stand_in_one_file(file, capsys):
     assert "alert: NightlyHighErrorRate" in capsys.readouterr().out
     assert cli.main(["profile", "lint", both]) == 0
     assert capsys.readouterr().out == f"{both}: nightly: valid\n"
+
+
+@pytest.mark.parametrize("text", ["", "---\n", workflow()])
+def test_a_file_without_a_profile_passes_for_none(file, capsys, text):
+    empty = file(text, "p.yaml")
+
+    assert cli.main(["profile", "lint", empty]) == 1
+    assert f"{empty} holds no WorkflowProfile" in capsys.readouterr().err
+    assert cli.main(["validate", "-f", file(workflow()), "--profile", empty]) == 1
+    assert f"{empty} holds no WorkflowProfile" in capsys.readouterr().err
 
 
 def test_a_fault_in_a_profile_does_not_hide_what_is_wrong_elsewhere(file, capsys):
