@@ -113,8 +113,10 @@ FIELDS: dict[str, tuple[str, dict[str, Any]]] = {
     "Sli.bad": ("Rate of bad events; $window is the rate window.", _TEXT),
     "Query.expr": ("PromQL with macros over roles.", _TEXT),
     "Query.legend": ("Legend of the series; {{step}} names a semantic label.", _LINE),
+    "Query.unit": ("Base unit of a column of a table. Default: the panel's.", _NAME),
     "Step.value": ("Value from which on the colour holds, in the panel's base unit.", {}),
     "Step.color": ("Colour, as Grafana names it.", {"maxLength": 32}),
+    "Step.text": ("Shown in the place of the number, where values stand for states.", _NAME),
     "Panel.title": ("Title of the panel.", _NAME),
     "Panel.description": ("What to think of what one sees.", _TEXT),
     "Panel.type": ("Kind of the panel.", {}),
@@ -128,6 +130,10 @@ FIELDS: dict[str, tuple[str, dict[str, Any]]] = {
     "Panel.minimum": ("Lower end of the axis.", {}),
     "Panel.maximum": ("Upper end of the axis.", {}),
     "Panel.stack": ("Whether series are stacked.", {}),
+    "Panel.empty": (
+        "What it means that there is nothing to show, such as No failures. A panel without it always has data.",
+        _NAME,
+    ),
     "Panel.replaces": ("Title of the inherited panel that this one takes the place of.", _NAME),
 }
 _SCALARS = {str: "string", int: "integer", float: "number", bool: "boolean"}

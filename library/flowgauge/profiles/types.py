@@ -104,25 +104,34 @@ class Sli:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One query of a panel; `legend` is a Grafana legend format."""
+    """One query of a panel; `legend` is a Grafana legend format.
+
+    In a table each query is a column, `legend` is its heading and `unit` its base unit, where it is not the panel's.
+    """
 
     expr: str
     legend: str = ""
+    unit: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """From this value on, in the panel's base unit, the panel has this colour."""
+    """From this value on, in the panel's base unit, the panel has this colour.
+
+    Where steps have a `text`, it is shown in the place of the number: for values that stand for a state.
+    """
 
     value: float
     color: str
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
     """A dashboard panel over roles; below the first of its `steps` it has `color`.
 
-    `replaces` is the title of the inherited panel that this one takes the place of.
+    `empty` says what it means that there is nothing to show, such as "No failures"; a panel without it always has data
+    while its workflow runs. `replaces` is the title of the inherited panel that this one takes the place of.
     """
 
     title: str
@@ -138,6 +147,7 @@ class Panel:
     minimum: float | None = None
     maximum: float | None = None
     stack: bool = False
+    empty: str = ""
     replaces: str = ""
 
 
