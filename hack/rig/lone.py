@@ -75,6 +75,7 @@ def served(configuration: str, run: Path, *, port: int = 0) -> Iterator[Promethe
         f"--config.file={file}",
         f"--storage.tsdb.path={run / 'tsdb'}",
         f"--web.listen-address=127.0.0.1:{own}",
+        "--storage.tsdb.retention.time=10y",
         "--enable-feature=exemplar-storage",
     ]
     process = Process("prometheus", command, log=run / "prometheus.log")

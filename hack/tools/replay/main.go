@@ -39,14 +39,15 @@ func main() {
 	at := flag.String("at", "", "file of instants in milliseconds, a line each: what is recorded then is printed as JSON")
 	dir := flag.String("storage", "", "empty folder for the TSDB")
 	blocks := flag.Bool("blocks", false, "leave blocks and a WAL in the folder, as a server would; without, all is in memory")
+	all := flag.Bool("all", false, "evaluate every rule at every instant, alerts as well, so that the folder holds what a server would show")
 	flag.Parse()
-	if err := run(*scrapes, *at, *dir, *blocks, flag.Args()); err != nil {
+	if err := run(*scrapes, *at, *dir, *blocks, *all, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "replay:", err)
 		os.Exit(1)
 	}
 }
 
-func run(scrapes, at, dir string, blocks bool, files []string) error {
+func run(scrapes, at, dir string, blocks, all bool, files []string) error {
 	opts := tsdb.DefaultOptions()
 	opts.RetentionDuration = (10 * 365 * 24 * time.Hour).Milliseconds()
 	if blocks {
@@ -69,7 +70,7 @@ func run(scrapes, at, dir string, blocks bool, files []string) error {
 	if err != nil {
 		return err
 	}
-	groups, err := load(files, feed.first)
+	groups, err := load(files, feed.first, all)
 	if err != nil {
 		return err
 	}
@@ -77,7 +78,7 @@ func run(scrapes, at, dir string, blocks bool, files []string) error {
 		MaxSamples: 50000000, Timeout: 10 * time.Minute, LookbackDelta: lookback,
 		EnableAtModifier: true, EnableNegativeOffset: true, Parser: syntax,
 	})
-	replay := &replay{db: db, feed: feed, query: rules.EngineQueryFunc(engine, db), instants: instants, out: json.NewEncoder(os.Stdout)}
+	replay := &replay{db: db, feed: feed, query: rules.EngineQueryFunc(engine, db), instants: instants, all: all, out: json.NewEncoder(os.Stdout)}
 	return replay.run(groups, blocks)
 }
 
@@ -89,14 +90,14 @@ type group struct {
 }
 
 type rule struct {
-	*rules.RecordingRule
+	rules.Rule
 	name  string // of its group
 	feeds bool   // others read its history
 	lends bool   // a rule of another group reads its newest value
 	seen  map[string]labels.Labels
 }
 
-func load(files []string, first int64) ([]*group, error) {
+func load(files []string, first int64, alerts bool) ([]*group, error) {
 	var groups []*group
 	for _, file := range files {
 		parsed, errs := rulefmt.ParseFile(file, false, model.UTF8Validation, syntax, slog.New(slog.DiscardHandler))
@@ -111,21 +112,30 @@ func load(files []string, first int64) ([]*group, error) {
 				made.due += made.interval
 			}
 			for _, r := range g.Rules {
-				if r.Record == "" {
+				if r.Record == "" && !alerts {
 					continue // alerts record nothing that others read
 				}
 				expr, err := syntax.ParseExpr(r.Expr)
 				if err != nil {
 					return nil, err
 				}
-				lset := labels.FromMap(r.Labels)
-				made.rules = append(made.rules, &rule{RecordingRule: rules.NewRecordingRule(r.Record, expr, lset), name: g.Name})
+				made.rules = append(made.rules, &rule{Rule: ruleOf(r, expr), name: g.Name})
 			}
 			groups = append(groups, made)
 		}
 	}
 	mark(groups)
 	return groups, nil
+}
+
+func ruleOf(r rulefmt.Rule, expr parser.Expr) rules.Rule {
+	lset := labels.FromMap(r.Labels)
+	if r.Record != "" {
+		return rules.NewRecordingRule(r.Record, expr, lset)
+	}
+	// Without its annotations: nobody is told.
+	none := labels.EmptyLabels()
+	return rules.NewAlertingRule(r.Alert, expr, time.Duration(r.For), time.Duration(r.KeepFiringFor), lset, none, none, "", true, slog.New(slog.DiscardHandler))
 }
 
 // mark finds the rules whose history matters: those that others read over a range, and what these read in turn.
@@ -182,6 +192,7 @@ type replay struct {
 	feed     *feed
 	query    rules.QueryFunc
 	instants []int64
+	all      bool
 	out      *json.Encoder
 }
 
@@ -222,7 +233,7 @@ func (r *replay) evaluate(g *group, now int64) error {
 	asked := i < len(r.instants) && r.instants[i] < now+g.interval
 	soon := i < len(r.instants) && r.instants[i] < now+g.interval+lookback.Milliseconds()
 	for _, one := range g.rules {
-		if !asked && !one.feeds && !(soon && one.lends) {
+		if !r.all && !asked && !one.feeds && !(soon && one.lends) {
 			continue
 		}
 		if err := r.record(one, now, asked); err != nil {
