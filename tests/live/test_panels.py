@@ -21,6 +21,7 @@ import yaml
 from flowgauge import profiles
 from flowgauge_operator import model
 from flowgauge_operator.render import Capabilities, Options, render
+from flowgauge_operator.render.dashboards import fleet, objectives
 from rig import fetch, lone, scratch, waiting
 from rig.pytest_plugin import binary
 
@@ -36,14 +37,8 @@ SLOS = [
     {"name": "fast", "objective": 95, "latency": {"threshold": "1s", "rounding": "Up"}},
     {"name": "fresh", "objective": 99, "freshness": {"maxAge": "2h"}},
 ]
-# What Grafana would fill in, for a look at the last minute.
-FILLED = {
-    "__rate_interval": "10s",
-    "__range": "1m",
-    "__interval": "5s",
-    "__range_s": "60",
-    "datasource": "",
-}
+# What Grafana fills in, for a look at the last minute.
+LOOK = {"__rate_interval": "10s", "__range": "1m", "__range_s": "60", "__interval": "5s"}
 
 
 def rendered(name):
@@ -133,16 +128,27 @@ def programs():
 
 
 class Grafana:
-    """Asks a Prometheus what a dashboard's targets ask."""
+    """Asks a Prometheus what a dashboard's targets ask, with the variables as on opening: all, or the first value."""
 
-    def __init__(self, url):
+    def __init__(self, url, dashboard):
         self.url = url
+        self.variables = dict(LOOK)
+        self.without = []
+        for variable in dashboard["templating"]["list"]:
+            if variable["type"] == "query":
+                self._choose(variable)
+
+    def _choose(self, variable):
+        values = self._values(query_of(variable))
+        if not values:
+            self.without.append(variable["name"])
+        all_or_first = variable["allValue"] if variable["includeAll"] else [*values, ""][0]
+        self.variables[variable["name"]] = all_or_first
 
     def answer(self, expr, *, instant):
         """How many series have a number; an error is raised."""
         now = time.time()
-        parameters = {"query": filled(expr)}
-        path = "query"
+        path, parameters = "query", {"query": self._filled(expr)}
         if not instant:
             path = "query_range"
             parameters |= {"start": now - 60, "end": now, "step": 2}
@@ -151,11 +157,17 @@ class Grafana:
             return 1
         return sum(has_number(series) for series in found["result"])
 
-    def values(self, query):
+    def _values(self, query):
         """The values of a variable of the sort `label_values(selector, label)`."""
         selector, label = re.fullmatch(r"label_values\((?:(.+),\s*)?(\w+)\)", query).groups()
-        match = {"match[]": filled(selector)} if selector else {}
+        match = {"match[]": self._filled(selector)} if selector else {}
         return self._ask(f"label/{label}/values", match)
+
+    def _filled(self, expr):
+        def value(match):
+            return self.variables.get(match[1] or match[2], match[0])
+
+        return re.sub(r"\$(?:(\w+)|\{(\w+)(?::\w+)?\})", value, expr)
 
     def _ask(self, path, parameters):
         found = fetch.json_of(f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}")
@@ -169,15 +181,6 @@ def has_number(series):
         series.get("values") or [series["value"]] if "histogram" not in str(series.keys()) else []
     )
     return any(math.isfinite(float(value)) for _, value in values)
-
-
-def filled(expr):
-    """The expression with Grafana's variables filled in; those of the dashboard mean all."""
-
-    def value(match):
-        return FILLED.get(match[1] or match[2], ".+")
-
-    return re.sub(r"\$(?:(\w+)|\{(\w+)(?::\w+)?\})", value, expr)
 
 
 def query_of(variable):
@@ -206,7 +209,7 @@ def made():
 
 
 @pytest.fixture(scope="module")
-def grafana(made):
+def url(made):
     groups = [group for one in made.values() for group in groups_of(one)]
     with programs() as (ports, engines), scratch.folder() as run:
         (run / "rules.yaml").write_text(json.dumps({"groups": groups}))
@@ -226,7 +229,7 @@ def grafana(made):
         }
         with lone.served(yaml.safe_dump(configuration), run) as prometheus:
             prometheus.wait_series("count_over_time(up[1h]) > 10", 60)
-            yield Grafana(prometheus.url)
+            yield prometheus.url
 
 
 def settled(question, seconds=60):
@@ -245,18 +248,35 @@ def unanswered(grafana, asked):
     ]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_query_answers_unless_its_panel_says_what_it_means_to_be_empty(grafana, made, name):
-    asked = list(targets(dashboard_of(made[name])))
+# Those of many workflows, of a namespace and over all.
+MANY = {
+    f"{module.__name__.rsplit('.', maxsplit=1)[-1]} of {namespace or 'all'}": json.loads(
+        module.render(namespace, Options())
+    )
+    for module in (fleet, objectives)
+    for namespace in (NAMESPACE, None)
+}
+
+
+@pytest.fixture(params=[*NAMES, *MANY])
+def dashboard(request, made):
+    return MANY.get(request.param) or dashboard_of(made[request.param])
+
+
+@pytest.fixture
+def grafana(url, dashboard):
+    return Grafana(url, dashboard)
+
+
+def test_every_query_answers_unless_its_panel_says_what_it_means_to_be_empty(grafana, dashboard):
+    asked = list(targets(dashboard))
     needed = [one for one in asked if not one[0]["fieldConfig"]["defaults"].get("noValue")]
 
     assert settled(lambda: unanswered(grafana, needed)) == []
     assert asked
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_no_query_is_an_error(grafana, made, name):
-    dashboard = dashboard_of(made[name])
+def test_no_query_and_no_annotation_is_an_error(grafana, dashboard):
     annotations = [one for one in dashboard["annotations"]["list"] if "expr" in one]
 
     for _, target in targets(dashboard):
@@ -266,9 +286,5 @@ def test_no_query_is_an_error(grafana, made, name):
     assert annotations
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_variable_has_a_value(grafana, made, name):
-    variables = dashboard_of(made[name])["templating"]["list"]
-    asked = [one for one in variables if one["type"] == "query"]
-
-    assert [one["name"] for one in asked if not grafana.values(query_of(one))] == []
+def test_every_variable_has_a_value(grafana):
+    assert grafana.without == []
