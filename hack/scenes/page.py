@@ -74,6 +74,7 @@ class _Part:
     values: dict[Key, float]
     good_only: bool = False
     _known: dict[tuple[str, ...], Callable[[float], None]] = field(default_factory=dict)
+    _keys: dict[tuple[str, ...], Key] = field(default_factory=dict)
 
     def begin(self, domain: Mapping[str, tuple[str, ...]]) -> None:
         """All series that there can be, at zero, but for those whose labels are only known when they come."""
@@ -90,13 +91,12 @@ class _Part:
         amount /= float(self.family.factor)
         if self.good_only and "bad" in labels:
             return
-        sink = self._sink(labels)
         if self.family.type in ("histogram", "summary"):
-            sink(amount)
+            self._sink(labels)(amount)
             return
         key = self.key(labels)
         grows = added or self.family.type == "counter" or self.family.cumulative
-        self.values[key] = max(0, self.values[key] + amount) if grows else amount
+        self.values[key] = max(0, self.values.get(key, 0) + amount) if grows else amount
 
     def tells(self, labels: tuple[str, ...]) -> bool:
         """Whether it has those that run as well: one without outcomes counts what has ended."""
@@ -107,6 +107,11 @@ class _Part:
 
     def key(self, labels: tuple[str, ...]) -> Key:
         """The series of a label set, whose values are in the order of the role's labels."""
+        if labels not in self._keys:
+            self._keys[labels] = self._named(labels)
+        return self._keys[labels]
+
+    def _named(self, labels: tuple[str, ...]) -> Key:
         meanings = ROLES[self.family.role].labels
         named = {
             self.family.labels[meaning]: self._text(meaning, value)

@@ -60,9 +60,8 @@ def targets(watched: Watched) -> list[Target]:
         return []
     coming: list[list[telling.Happening]] = [[] for _ in watched.story.pods]
     roles = {family.role for family in watched.profile.families}
-    for one in telling.happenings(watched.story):
-        if one.role in roles:
-            coming[one.pod].append(one)
+    for one in telling.happenings(watched.story, roles):
+        coming[one.pod].append(one)
     domain = telling.domain(watched.story)
     return [
         Target(

@@ -43,7 +43,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Run:
-    """One run. `due` is when it was put into its queue."""
+    """One run. `due` is when it was put into its queue, `error` what its last step failed with."""
 
     name: str
     pod: int
@@ -53,16 +53,8 @@ class Run:
     start: float
     steps: tuple[Step, ...]
     dice: float
-
-    @property
-    def end(self) -> float:
-        """When the last of its steps ended."""
-        return self.steps[-1].end
-
-    @property
-    def error(self) -> str:
-        """What it failed with; empty for a good one."""
-        return self.steps[-1].error
+    end: float
+    error: str
 
 
 @dataclass(frozen=True)
@@ -79,7 +71,7 @@ class Cast:
     @property
     def rate(self) -> float:
         """Runs a second at full load: a few are in progress at a time."""
-        return min(0.2, 3 / self.seconds)
+        return min(0.06, 3 / self.seconds)
 
 
 @dataclass(frozen=True)
@@ -179,6 +171,7 @@ def _run(
     works = [i for i, pod in enumerate(pods) if pod.born + _STARTS <= start < pod.died - _STARTS]
     if not works:
         return None
+    steps = tuple(_steps(start, cast.seconds / len(STEPS), scenario, ago, dice))
     return Run(
         name=dice.choices(cast.names, weights=(6, 3, 1)[: len(cast.names)])[0],
         pod=dice.choice(works),
@@ -186,8 +179,10 @@ def _run(
         queue=dice.choices(QUEUES, weights=(4, 1))[0],
         due=at,
         start=start,
-        steps=tuple(_steps(start, cast.seconds / len(STEPS), scenario, ago, dice)),
+        steps=steps,
         dice=dice.random(),
+        end=steps[-1].end,
+        error=steps[-1].error,
     )
 
 

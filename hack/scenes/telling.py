@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from flowgauge.profiles import ROLES
@@ -40,9 +40,11 @@ def kind_of(name: str) -> str:
     return KINDS[zlib.crc32(name.encode()) % len(KINDS)]
 
 
-def happenings(story: Story) -> list[Happening]:
-    """All of them, by time."""
-    found = [one for run in story.runs for part in _PARTS for one in _of(run, part(run, story))]
+def happenings(story: Story, roles: Collection[str]) -> list[Happening]:
+    """Those of some roles, by time."""
+    found = [
+        one for run in story.runs for part in _PARTS for one in _of(run, part(run, story), roles)
+    ]
     found.sort(key=lambda one: one.at)
     return found
 
@@ -50,10 +52,11 @@ def happenings(story: Story) -> list[Happening]:
 _Told = Iterator[tuple[float, str, float, dict[str, str]]]
 
 
-def _of(run: Run, told: _Told) -> Iterator[Happening]:
+def _of(run: Run, told: _Told, roles: Collection[str]) -> Iterator[Happening]:
     for at, role, amount, labels in told:
-        values = tuple(labels.get(label, "") for label in ROLES[role].labels)
-        yield Happening(at, run.pod, role, values, amount)
+        if role in roles:
+            values = tuple([labels.get(label, "") for label in ROLES[role].labels])
+            yield Happening(at, run.pod, role, values, amount)
 
 
 def _run(run: Run, _: Story) -> _Told:
@@ -177,6 +180,9 @@ def domain(story: Story) -> dict[str, tuple[str, ...]]:
     }
 
 
+_Shown = Iterator[tuple[str, tuple[str, ...], float]]
+
+
 @dataclass
 class Gauges:
     """What is asked of a pod at an instant, and is not the sum of what happened."""
@@ -189,38 +195,38 @@ class Gauges:
         self._runs = [run for run in self.story.runs if run.pod == self.pod]
         self._due = [run.due for run in self._runs]
 
-    def at(self, now: float) -> Iterator[tuple[str, tuple[str, ...], float]]:
+    def at(self, now: float) -> _Shown:
         """Role, labels in the role's order, and value."""
-        recent = self._runs[: bisect.bisect_right(self._due, now)]
-        yield from self._ages(recent[-400:], now)
-        yield from self._workers(recent[-400:], now)
-        yield from self._told(recent, now)
+        # What was due more than some hours ago has ended.
+        first = bisect.bisect_right(self._due, now - 4 * 3600)
+        recent = self._runs[first : bisect.bisect_right(self._due, now)]
+        going = [run for run in recent if now < run.end]
+        yield from self._ages(going, now)
+        yield from self._workers([run for run in going if run.start <= now], now)
+        yield from self._told([run for run in recent if run.start > now - 3600], now)
         wave = math.sin(now / 5000) + 0.2 * math.sin(now / 313)
         trouble = self.story.scenario.trouble(max(0, self.story.end - now))
         yield "process.memory", (), 190e6 + 15e6 * wave + 160e6 * trouble
         yield "schedule.broken", ("",), float(trouble > 0.5)
-        began = sum(run.start > now - 60 for run in recent[-400:])
+        began = sum(run.start > now - 60 for run in recent)
         yield "message.rate", (), 2 * len(STEPS) * began / 60
 
-    def _ages(self, recent: list[Run], now: float) -> Iterator[tuple[str, tuple[str, ...], float]]:
+    def _ages(self, going: list[Run], now: float) -> _Shown:
         for name in self.story.cast.names:
-            begun = [r.start for r in recent if r.name == name and r.start <= now < r.end]
+            begun = [run.start for run in going if run.name == name and run.start <= now]
             yield "run.oldest_age", (name, kind_of(name)), now - min(begun, default=now)
             for queue in QUEUES:
-                of = (
-                    r.due for r in recent if r.name == name and r.queue == queue and now < r.start
-                )
-                yield "queue.oldest_age", (queue, name), now - min(of, default=now)
+                waits = (r for r in going if r.name == name and r.queue == queue and now < r.start)
+                oldest = min((run.due for run in waits), default=now)
+                yield "queue.oldest_age", (queue, name), now - oldest
 
-    def _workers(
-        self, recent: list[Run], now: float
-    ) -> Iterator[tuple[str, tuple[str, ...], float]]:
+    def _workers(self, going: list[Run], now: float) -> _Shown:
         worker = self.story.pods[self.pod].name
         yield "worker.heartbeat", (worker,), now - now % 5
         yield "worker.up", (worker,), 1
         yield "worker.beat", (worker,), now // 5 - self.story.begin // 5
         for queue in QUEUES:
-            busy = min(SLOTS, sum(r.queue == queue and r.start <= now < r.end for r in recent))
+            busy = min(SLOTS, sum(run.queue == queue for run in going))
             yield "queue.consumers", (queue, ""), 2
             for kind in SLOT_KINDS:
                 of = (worker, queue, kind)
@@ -228,17 +234,16 @@ class Gauges:
                 yield "worker.slots_free", of, SLOTS - busy
                 yield "worker.slots_total", of, SLOTS
 
-    def _told(self, recent: list[Run], now: float) -> Iterator[tuple[str, tuple[str, ...], float]]:
+    def _told(self, hour: list[Run], now: float) -> _Shown:
         """What programs compute of their own runs."""
         for name in self.story.cast.names:
-            who = (name, kind_of(name))
-            hour = [r for r in recent[-4000:] if r.name == name and r.start > now - 3600]
-            ended = [r for r in hour if r.end <= now]
-            bad = sum(bool(r.error) for r in ended)
+            who, own = (name, kind_of(name)), [run for run in hour if run.name == name]
+            ended = [run for run in own if run.end <= now]
+            bad = sum(bool(run.error) for run in ended)
             share = 1 - bad / len(ended) if ended else 1
             yield "run.success_ratio", who, share
             yield "slo.compliance", who, share
             yield "slo.budget", who, max(0, 1 - (1 - share) / 0.05)
             yield "run.recent", (*who, "good"), len(ended) - bad
             yield "run.recent", (*who, "bad"), bad
-            yield "run.recent", (*who, "running"), sum(r.start <= now < r.end for r in hour)
+            yield "run.recent", (*who, "running"), len(own) - len(ended)
