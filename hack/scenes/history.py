@@ -48,7 +48,7 @@ def _usual(workflow: Workflow, profile: Profile) -> float:
         return 120
     buckets = [float(bound) * float(families[0].factor) for bound in families[0].buckets]
     allowed = [
-        duration.seconds(wanted.latency.threshold) / 3
+        duration.seconds(wanted.latency.threshold) / 4
         for wanted in workflow.spec.slos
         if wanted.latency
     ]

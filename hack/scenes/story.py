@@ -194,7 +194,7 @@ def _steps(
     for i, name in enumerate(STEPS):
         slow = scenario.pace(ago) if name == CULPRIT else 1
         # Each step has its own usual time, and now and then one takes very long.
-        tail = 6 if dice.random() < 0.01 else 1
+        tail = 6 if dice.random() < 0.003 else 1
         took = usual * (0.4 + 0.4 * i) * slow * tail * dice.lognormvariate(0, 0.35)
         retries = sum(dice.random() < scenario.retries(ago) for _ in range(2)) if i else 0
         error = ""
