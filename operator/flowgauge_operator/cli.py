@@ -98,7 +98,7 @@ def _parser(more: Iterable[Callable[[Any], None]] = ()) -> argparse.ArgumentPars
     for what in ("logs", "traces"):
         generate.add_argument(
             f"--{what}-url",
-            type=_reader(values.template),
+            type=reader(values.template),
             default="",
             metavar="URL",
             help=f"where dashboards link to for {what}, with {{{{namespace}}}}, {{{{workflow}}}}, {{{{from}}}} and {{{{to}}}}",

@@ -96,6 +96,7 @@ class Link:
     title: str
     url: str
     tooltip: str = ""
+    keeps_time: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,9 +222,10 @@ def links(entries: object) -> Iterator[Link]:
     for entry in _listed(entries):
         if entry.get("url"):
             yield Link(
-                str(entry.get("title") or entry["url"]),
-                str(entry["url"]),
-                str(entry.get("tooltip") or ""),
+                title=str(entry.get("title") or entry["url"]),
+                url=str(entry["url"]),
+                tooltip=str(entry.get("tooltip") or ""),
+                keeps_time=bool(entry.get("keepTime")),
             )
 
 

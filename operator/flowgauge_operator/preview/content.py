@@ -237,13 +237,15 @@ def _heatmap(drawing: Drawing) -> str:
     if cells is None or not cells.most:
         return ""
     unit = str(mapping(panel.options.get("yAxis")).get("unit") or panel.defaults.get("unit") or "")
-    scheme = str(mapping(panel.options.get("color")).get("scheme") or "Oranges")
+    coloring = mapping(panel.options.get("color"))
+    scheme, given = str(coloring.get("scheme") or "Oranges"), coloring.get("exponent")
+    exponent = min(max(given, 0.1), 2) if isinstance(given, int | float) else 0.5
     label = f"{panel.title}: heatmap; the fullest cell has {units.text(cells.most, 'short')}"
     wide = dataclasses.replace(drawing.wide, height=drawing.wide.height - 26)
     pictures = _both(
         *(
             heat.drawn(
-                cells, found[0][1], drawing.canvas(size, font), unit=unit, scheme=scheme,
+                cells, found[0][1], drawing.canvas(size, font), unit=unit, scheme=scheme, exponent=exponent,
                 key=f"p{panel.key}{name}", label=label,
             )
             for name, size, font in (("w", wide, 11), ("n", drawing.narrow, 12))

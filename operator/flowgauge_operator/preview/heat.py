@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from numpy.typing import NDArray
 
 from flowgauge_operator.preview import axes as frame
@@ -103,6 +103,7 @@ def drawn(
     *,
     unit: str,
     scheme: str,
+    exponent: float,
     key: str,
     label: str,
 ) -> str:
@@ -119,8 +120,7 @@ def drawn(
         aspect="auto",
         interpolation="none",
         cmap=_colors(scheme, canvas.theme.name),
-        vmin=0,
-        vmax=found.most or 1,
+        norm=PowerNorm(exponent, 0, found.most or 1),
         extent=(grid[0] - apart / 2, grid[-1] + apart / 2, 0, len(found.bounds)),
         zorder=1,
     )

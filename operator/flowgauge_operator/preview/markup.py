@@ -16,6 +16,11 @@ def text(given: object, most: int = _LONGEST) -> str:
     return html.escape(found if len(found) <= most else f"{found[: most - 1]}…")
 
 
+def prose(given: str) -> str:
+    """A description: Markdown in which entities keep texts from being markup, shown as the text that it is."""
+    return text(html.unescape(given))
+
+
 def href(url: str, base: str = "") -> str:
     """Where a link leads, empty where it leads nowhere: only to the web, and within Grafana where that is known."""
     found = "".join(printable(url).split())

@@ -45,7 +45,7 @@ def _header(shown: Board, answers: Answers, theme: Theme, source: str, grafana: 
         f"<div><dt>{markup.text(name, 100)}</dt><dd>{markup.text(told, 300)}</dd></div>"
         for name, told in facts
     )
-    description = f"<p>{markup.text(shown.description)}</p>" if shown.description else ""
+    description = f"<p>{markup.prose(shown.description)}</p>" if shown.description else ""
     faults = "".join(
         f'<p class="error" role="alert">{markup.text(fault, 400)}</p>' for fault in answers.faults
     )
@@ -62,14 +62,18 @@ def _times(window: Window) -> str:
 def _links(links: Iterable[board.Link], answers: Answers, grafana: str) -> str:
     found = [
         markup.link(
-            answers.scope.filled(link.title, "text"),
-            answers.scope.filled(link.url, "url"),
-            grafana,
-            link.tooltip,
+            answers.scope.filled(link.title, "text"), _url(link, answers), grafana, link.tooltip
         )
         for link in links
     ]
     return f'<nav aria-label="Links of the dashboard">{"".join(found)}</nav>' if found else ""
+
+
+def _url(link: board.Link, answers: Answers) -> str:
+    url = answers.scope.filled(link.url, "url")
+    if not link.keeps_time:
+        return url
+    return f"{url}{'&' if '?' in url else '?'}{answers.scope.built_in['__url_time_range']}"
 
 
 def _events(events: Sequence[Event], theme: Theme) -> str:
@@ -116,7 +120,7 @@ def _panel(panel: Panel, top: int, answers: Answers, theme: Theme, width: int, g
     height = place.height * (grid.ROW + grid.GAP) - grid.GAP
     area = f"grid-area:{place.y - top + 1}/{place.x + 1}/span {place.height}/span {place.width};--h:{height}px"
     title = answers.scope.filled(panel.title, "text")
-    hint = markup.text(answers.scope.filled(panel.description, "text"))
+    hint = markup.prose(answers.scope.filled(panel.description, "text"))
     # Its own title in the pop-up, for readers of a screen: `i` says nothing.
     about = (
         f'<details class="about"><summary title="{hint}" aria-label="About {markup.text(title, 200)}">i</summary>'
