@@ -24,7 +24,7 @@ FAILED = {
 def rendered(**more):
     content = {
         "children": (),
-        "shares_monitor": True,
+        "shares": (shared.MONITOR,),
         "revision": "r1",
         "rule_groups": ("flowgauge/shop/orders/info",),
         "pool": "p",

@@ -76,7 +76,7 @@ PLANNED = {"workflow_active_runs", "workflow_runs_total", "workflow:schedule:kno
 def rendered(**more):
     content = {
         "children": (),
-        "shares_monitor": True,
+        "shares": (shared.MONITOR,),
         "revision": "abc123",
         "rule_groups": (INFO, ALERTS),
         "pool": POOL,
