@@ -93,6 +93,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="URL",
         help="Grafana that alerts link to",
     )
+    for what in ("logs", "traces"):
+        generate.add_argument(
+            f"--{what}-url",
+            type=_reader(values.template),
+            default="",
+            metavar="URL",
+            help=f"where dashboards link to for {what}, with {{{{namespace}}}}, {{{{workflow}}}}, {{{{from}}}} and {{{{to}}}}",
+        )
     generate.add_argument(
         "--without-prometheus-operator",
         action="store_true",
@@ -115,7 +123,7 @@ def _delivery_options(generate: argparse.ArgumentParser) -> None:
     generate.add_argument(
         "--dashboard-folder",
         type=_reader(values.folder),
-        default="",
+        default="{namespace}",
         metavar="FOLDER",
         help="Grafana folder where a workflow names none; {namespace} stands for its namespace, which is the default",
     )
@@ -244,6 +252,8 @@ def _options(arguments: argparse.Namespace) -> Options:
     return Options(
         runbook_url=arguments.runbook_base_url,
         grafana_url=arguments.grafana_url,
+        logs_url=arguments.logs_url,
+        traces_url=arguments.traces_url,
         dashboard_mode=arguments.dashboard_mode,
         dashboard_folder=arguments.dashboard_folder,
         dashboard_instances=arguments.dashboard_instances,

@@ -4,7 +4,7 @@ import pytest
 
 from flowgauge_operator import status
 from flowgauge_operator.condition import Resource
-from flowgauge_operator.render import Problem, Rendered, SloView
+from flowgauge_operator.render import Problem, Rendered, SloView, shared
 from flowgauge_operator.status import Outcome, Policy
 from flowgauge_operator.verify import Group, Observation, Owner
 

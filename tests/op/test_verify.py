@@ -6,7 +6,7 @@ import promql_parser
 import pytest
 
 from flowgauge_operator import verify
-from flowgauge_operator.render import Rendered, SloView
+from flowgauge_operator.render import Rendered, SloView, shared
 from flowgauge_operator.verify import Group, Observation, Owner
 
 SHOP, OTHER = Owner("shop", "orders"), Owner("other", "orders")

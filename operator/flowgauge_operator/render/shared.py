@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 from flowgauge_operator import names
 from flowgauge_operator.render import grafana, scrape
+from flowgauge_operator.render.dashboards import fleet, objectives
 from flowgauge_operator.render.manifest import Manifest
 from flowgauge_operator.render.options import Capabilities, Options
 
@@ -72,8 +72,8 @@ def manifest(share: Share, namespace: str, options: Options) -> Manifest:
 def board_files(namespace: str | None, options: Options) -> dict[str, str]:
     """The dashboards of a namespace, or those over all of them, by the names of their files."""
     return {
-        board_file(_FLEET.name, namespace): _placeholder("fleet", namespace, options),
-        board_file(_OBJECTIVES.name, namespace): _placeholder("objectives", namespace, options),
+        board_file(_FLEET.name, namespace): fleet.render(namespace, options),
+        board_file(_OBJECTIVES.name, namespace): objectives.render(namespace, options),
     }
 
 
@@ -82,14 +82,3 @@ def board_file(share: str, namespace: str | None) -> str:
     name = {_FLEET.name: "fleet", _OBJECTIVES.name: "objectives"}[share]
     # A leading underscore: no workflow is called so.
     return f"{name}.json" if namespace is None else grafana.file_name(namespace, f"_{name}")
-
-
-def _placeholder(name: str, namespace: str | None, options: Options) -> str:  # noqa: ARG001
-    where = "all namespaces" if namespace is None else namespace
-    board = {
-        "uid": f"fg-{name}-{names.digest(namespace or '', 16)}",
-        "title": f"{name} · {where}",
-        "schemaVersion": 41,
-        "panels": [],
-    }
-    return json.dumps(board, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
