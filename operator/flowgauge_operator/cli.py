@@ -257,7 +257,8 @@ def _options(arguments: argparse.Namespace) -> Options:
         dashboard_mode=arguments.dashboard_mode,
         dashboard_folder=arguments.dashboard_folder,
         dashboard_instances=arguments.dashboard_instances,
-        namespace_dashboards=not arguments.without_namespace_dashboards,
+        namespace_dashboards=not arguments.without_namespace_dashboards
+        and arguments.dashboard_mode != "None",
     )
 
 

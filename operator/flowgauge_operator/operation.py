@@ -76,7 +76,7 @@ def options(settings: Settings) -> Options:
         dashboard_instances=dict(settings.dashboard_instances),
         dashboard_cross_namespace=settings.dashboard_cross_namespace,
         dashboard_resync=settings.dashboard_resync,
-        namespace_dashboards=settings.namespace_dashboards,
+        namespace_dashboards=settings.namespace_dashboards and settings.dashboard_mode != "None",
     )
 
 

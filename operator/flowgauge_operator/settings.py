@@ -49,7 +49,7 @@ class Settings:
     rule_labels: Labels = ()
     alertmanager_config_labels: Labels = ()
     dashboard_mode: str = "ConfigMap"
-    dashboard_folder: str = ""
+    dashboard_folder: str = "{namespace}"
     dashboard_instances: Labels = (("dashboards", "grafana"),)
     dashboard_cross_namespace: bool = True
     dashboard_resync: str = "10m"
