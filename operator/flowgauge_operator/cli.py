@@ -242,6 +242,7 @@ def _generate(arguments: argparse.Namespace) -> int:
         sys.stdout.write(_dumped(manifests))
         sys.stdout.flush()
     else:
+        _check_once(found.workflows)
         _write(arguments.out, manifests, options, arguments.dashboards_path)
     for name, body in found.workflows:
         _print_warnings(body, name, _render(body, options, capabilities, known))
@@ -260,6 +261,15 @@ def _options(arguments: argparse.Namespace) -> Options:
         namespace_dashboards=not arguments.without_namespace_dashboards
         and arguments.dashboard_mode != "None",
     )
+
+
+def _check_once(workflows: Sequence[tuple[str, dict[str, Any]]]) -> None:
+    """One of two files would silently take the place of the other."""
+    seen = set[str]()
+    for source, body in workflows:
+        if (title := _title(body)) in seen:
+            raise InputError(f"{source}: {title} is there twice; remove one of them")
+        seen.add(title)
 
 
 def _write(target: Path, manifests: Sequence[Manifest], options: Options, path: str) -> None:
