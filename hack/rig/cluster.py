@@ -161,7 +161,18 @@ class Cluster(Client):
             for file in sorted(tools.crds("grafana-operator").iterdir())
         ]
         self.kubectl("apply", "--server-side", f"--filename={tools.crds('grafana-operator')}")
-        self.kubectl("wait", "--for=condition=Established", *names, "--timeout=60s")
+
+        def are_established() -> bool:
+            # `kubectl wait` fails on a kind that has no status yet.
+            return all(
+                "Established"
+                in self.kubectl(
+                    "get", name, "--output=jsonpath={.status.conditions[?(@.status=='True')].type}"
+                )
+                for name in names
+            )
+
+        self.wait_for(are_established, 60, "the kinds of grafana-operator")
 
     def start_grafana_operator(self) -> Process:
         """Start grafana-operator, which needs its CRDs, and return its process; there is no Grafana here."""

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import yaml
 
@@ -18,6 +18,8 @@ from flowgauge_operator.kinds import GRAFANA_DASHBOARD, PROFILE
 from flowgauge_operator.model import SpecError
 from flowgauge_operator.render import Capabilities, Options, Rendered, Share, render, shared
 from flowgauge_operator.render.manifest import Manifest, hashed
+
+_T = TypeVar("_T")
 
 
 class InputError(ValueError):
@@ -54,9 +56,9 @@ def _text(dumper: yaml.CSafeDumper, value: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _text)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command."""
-    arguments = _parser().parse_args(argv)
+def main(argv: Sequence[str] | None = None, *, more: Iterable[Callable[[Any], None]] = ()) -> int:
+    """Run one command; `more` add commands that ask others than the files they are given."""
+    arguments = _parser(more).parse_args(argv)
     try:
         code: int = arguments.run(arguments)
     except InputError as error:
@@ -69,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(more: Iterable[Callable[[Any], None]] = ()) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="flowgauge",
         description="Render and check the monitoring of workflows, without a cluster.",
@@ -81,14 +83,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     generate.add_argument(
         "--runbook-base-url",
-        type=_reader(values.runbook_url),
+        type=reader(values.runbook_url),
         default="",
         metavar="URL",
         help="folder of the runbooks that alerts link to, or a URL with {alert} in the place of a page's name",
     )
     generate.add_argument(
         "--grafana-url",
-        type=_reader(values.link),
+        type=reader(values.link),
         default="",
         metavar="URL",
         help="Grafana that alerts link to",
@@ -96,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     for what in ("logs", "traces"):
         generate.add_argument(
             f"--{what}-url",
-            type=_reader(values.template),
+            type=reader(values.template),
             default="",
             metavar="URL",
             help=f"where dashboards link to for {what}, with {{{{namespace}}}}, {{{{workflow}}}}, {{{{from}}}} and {{{{to}}}}",
@@ -109,27 +111,29 @@ def _parser() -> argparse.ArgumentParser:
     _delivery_options(generate)
     _command(commands, "validate", "say what the operator would refuse", _validate)
     _profile_commands(commands)
+    for register in more:
+        register(commands)
     return parser
 
 
 def _delivery_options(generate: argparse.ArgumentParser) -> None:
     generate.add_argument(
         "--dashboard-mode",
-        type=_reader(values.dashboard_mode),
+        type=reader(values.dashboard_mode),
         default="ConfigMap",
         metavar="MODE",
         help="ConfigMap, GrafanaDashboard or None where a workflow does not say how its dashboard reaches Grafana",
     )
     generate.add_argument(
         "--dashboard-folder",
-        type=_reader(values.folder),
+        type=reader(values.folder),
         default="{namespace}",
         metavar="FOLDER",
         help="Grafana folder where a workflow names none; {namespace} stands for its namespace, which is the default",
     )
     generate.add_argument(
         "--dashboard-instances",
-        type=_labels,
+        type=reader(lambda text: dict(values.labels(text))),
         default=Options().dashboard_instances,
         metavar="KEY=VALUE,...",
         help="labels of the Grafana objects that GrafanaDashboards are for",
@@ -153,17 +157,10 @@ def _delivery_options(generate: argparse.ArgumentParser) -> None:
     )
 
 
-def _labels(text: str) -> dict[str, str]:
-    try:
-        return dict(values.labels(text))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
-
-
-def _reader(read: Callable[[str], str]) -> Callable[[str], str]:
+def reader(read: Callable[[str], _T]) -> Callable[[str], _T]:
     """A reader of flags whose remedy argparse shows."""
 
-    def value(text: str) -> str:
+    def value(text: str) -> _T:
         try:
             return read(text.strip())
         except ValueError as error:
@@ -284,6 +281,22 @@ def _write(target: Path, manifests: Sequence[Manifest], options: Options, path: 
     except folder.FolderError as error:
         raise InputError(str(error)) from error
     print("\n".join(told) or f"{target} is up to date")
+
+
+def each_rendered(
+    filenames: Sequence[str], profile_files: Sequence[str], options: Options
+) -> Iterator[tuple[str, dict[str, Any], Rendered]]:
+    """The workflows in files, each with its file, as the operator would render them.
+
+    Raises:
+        InputError: a file or a workflow in it cannot be used.
+    """
+    found = objects(_read(filenames))
+    known = _profiles([*_given(profile_files), *found.profiles])
+    for source, body in found.workflows:
+        if messages := problems(body, known=known):
+            raise InputError(f"{source}: {_title(body)}: {'; '.join(messages)}")
+        yield source, body, _render(body, options, None, known)
 
 
 def _validate(arguments: argparse.Namespace) -> int:
