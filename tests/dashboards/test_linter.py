@@ -1,6 +1,7 @@
 """Grafana's dashboard-linter over every dashboard, and each of its rules over one that it must refuse."""
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable
 
@@ -60,6 +61,12 @@ EXCEPTIONS = [
 ]
 
 
+@functools.cache
+def linted(chosen):
+    """The findings about the dashboards of a group."""
+    return [(board, finding) for board in group(chosen) for finding in lint(board.body)]
+
+
 def excepted(board, finding):
     return [
         each for each in EXCEPTIONS if each.rule == finding.rule and each.excepts(board, finding)
@@ -69,10 +76,7 @@ def excepted(board, finding):
 @pytest.mark.parametrize("chosen", GROUPS)
 def test_the_linter_finds_nothing_but_what_has_a_reason(chosen):
     found = {
-        (board.name, finding)
-        for board in group(chosen)
-        for finding in lint(board.body)
-        if not excepted(board, finding)
+        (board.name, finding) for board, finding in linted(chosen) if not excepted(board, finding)
     }
 
     assert found == set()
@@ -82,8 +86,7 @@ def test_every_exception_is_needed():
     used = {
         (each.rule, each.excepts)
         for chosen in GROUPS
-        for board in group(chosen)
-        for finding in lint(board.body)
+        for board, finding in linted(chosen)
         for each in excepted(board, finding)[:1]
     }
 
