@@ -23,10 +23,6 @@ def is_recorded(board, finding):
     return finding.about in board.recorded
 
 
-def is_of_kubernetes(_, finding):
-    return finding.about.startswith("kube_")
-
-
 def is_of_prometheus(_, finding):
     return finding.about in ("ALERTS", "ALERTS_FOR_STATE")
 
@@ -43,10 +39,6 @@ _LABELS = ("target-job-rule", "target-instance-rule")
 EXCEPTIONS = [
     *(
         Allowed(rule, is_recorded, "what is recorded is summed over targets, and has no such label")
-        for rule in _LABELS
-    ),
-    *(
-        Allowed(rule, is_of_kubernetes, "the job of these series is that of kube-state-metrics")
         for rule in _LABELS
     ),
     *(Allowed(rule, is_of_prometheus, "an alert of a workflow has no target") for rule in _LABELS),
