@@ -227,7 +227,8 @@ def _rate_interval(board: Json) -> Found:
             ranged = call.args[0]
             seconds = getattr(getattr(ranged, "range", None), "total_seconds", lambda: None)()
             if f"{seconds or 0:.0f}s" != RATE_INTERVAL:
-                yield where, f"{call.prettify()} does not use $__rate_interval", ""
+                asked = "now" if target.get("instant") else ""
+                yield where, f"{call.prettify()} does not use $__rate_interval", asked
 
 
 def _calls(expr: str, *functions: str) -> Iterator[Any]:

@@ -65,7 +65,8 @@ def test_the_panels_of_objectives_are_four_however_many_there_are(profile):
 
     # Kubernetes tells only whether a run is fresh.
     expected = [] if profile == "cronjob" else OBJECTIVE_PANELS
-    assert [panel["title"] for panel in found] == expected
+    # A guide may have others beside them.
+    assert [p["title"] for p in found if p["title"] in OBJECTIVE_PANELS] == expected
 
 
 def test_a_table_of_objectives_has_a_row_for_each():
