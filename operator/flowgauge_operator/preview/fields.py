@@ -194,7 +194,8 @@ def _fits(matcher: Json, names: Sequence[str], ref: str, kind: str) -> bool:
     if how == "byNames":
         return any(name in (mapping(option).get("names") or []) for name in names)
     if how == "byRegexp":
-        return any(is_match(str(option).strip("/"), name) for name in names)
+        # Of what is shown, where names may be either.
+        return is_match(str(option).strip("/"), names[0])
     if how == "byFrameRefID":
         return option == ref
     return how == "byType" and option == kind
