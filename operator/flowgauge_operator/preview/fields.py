@@ -177,6 +177,8 @@ def _effective(panel: Panel, names: Iterable[str], ref: str, kind: str) -> dict[
         **panel.defaults,
         "custom": dict(mapping(panel.defaults.get("custom"))),
     }
+    if panel.is_graph:
+        settings.setdefault("color", {"mode": "palette-classic"})
     overrides = mapping(panel.json.get("fieldConfig")).get("overrides")
     for entry in overrides if isinstance(overrides, list) else []:
         if _fits(mapping(mapping(entry).get("matcher")), tuple(names), ref, kind):
