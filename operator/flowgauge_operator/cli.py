@@ -93,6 +93,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="URL",
         help="Grafana that alerts link to",
     )
+    for what in ("logs", "traces"):
+        generate.add_argument(
+            f"--{what}-url",
+            type=_reader(values.template),
+            default="",
+            metavar="URL",
+            help=f"where dashboards link to for {what}, with {{{{namespace}}}}, {{{{workflow}}}}, {{{{from}}}} and {{{{to}}}}",
+        )
     generate.add_argument(
         "--without-prometheus-operator",
         action="store_true",
@@ -172,7 +180,12 @@ def _version() -> str:
 
 
 def _generate(arguments: argparse.Namespace) -> int:
-    options = Options(runbook_url=arguments.runbook_base_url, grafana_url=arguments.grafana_url)
+    options = Options(
+        runbook_url=arguments.runbook_base_url,
+        grafana_url=arguments.grafana_url,
+        logs_url=arguments.logs_url,
+        traces_url=arguments.traces_url,
+    )
     capabilities = (
         Capabilities(frozenset()) if arguments.without_prometheus_operator else Capabilities()
     )

@@ -64,6 +64,16 @@ def dashboard_uid(namespace: str, workflow: str) -> str:
     return f"fg-{digest(f'{namespace}/{workflow}', 24)}"
 
 
+def fleet_uid(namespace: str | None) -> str:
+    """The uid of the dashboard that lists the workflows of a namespace; None stands for all of them."""
+    return f"fg-fleet-{digest(namespace, 24)}" if namespace is not None else "fg-fleet"
+
+
+def objectives_uid(namespace: str | None) -> str:
+    """The uid of the dashboard that looks at one objective of a namespace; None stands for all of them."""
+    return f"fg-slo-{digest(namespace, 24)}" if namespace is not None else "fg-slo"
+
+
 def group(namespace: str, workflow: str, part: str) -> str:
     """The name of a rule group; unique over the cluster, so that Prometheus' answer tells whose it is."""
     return f"flowgauge/{namespace}/{workflow}/{part}"

@@ -61,6 +61,8 @@ def options(settings: Settings) -> Options:
     return Options(
         runbook_url=settings.runbook_base_url,
         grafana_url=settings.grafana_url.rstrip("/"),
+        logs_url=settings.logs_url,
+        traces_url=settings.traces_url,
         dashboard_labels=dict([settings.dashboard_label]),
         folder_annotation=settings.folder_annotation,
         monitor_labels=dict(settings.monitor_labels),

@@ -43,6 +43,8 @@ class Settings:
     folder_annotation: str = "grafana_folder"
     runbook_base_url: str = ""
     grafana_url: str = ""
+    logs_url: str = ""
+    traces_url: str = ""
     monitor_labels: Labels = ()
     rule_labels: Labels = ()
     alertmanager_config_labels: Labels = ()
@@ -173,6 +175,21 @@ FLAGS = (
         values.link,
         "",
         "Grafana that alerts link to; empty: alerts have no dashboard_url",
+        "URL",
+    ),
+    Flag(
+        "logs-url",
+        values.template,
+        "",
+        "where dashboards link to for logs, with {{namespace}}, {{workflow}}, {{from}} and {{to}} (Unix milliseconds) in"
+        " the places of names and times; empty: no link",
+        "URL",
+    ),
+    Flag(
+        "traces-url",
+        values.template,
+        "",
+        "the same for traces",
         "URL",
     ),
     Flag(

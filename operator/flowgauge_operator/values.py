@@ -75,6 +75,17 @@ def runbook_url(text: str) -> str:
     return text if "{alert}" in text else base
 
 
+def template(text: str) -> str:
+    """Read a URL with `{{namespace}}`, `{{workflow}}`, `{{from}}` and `{{to}}` in the places of names and times."""
+    url(text, "https://logs.example.com/?query={{workflow}}&from={{from}}")
+    if re.search(r"\s|\{\{|\}\}", re.sub(r"\{\{(namespace|workflow|from|to)\}\}", "", text)):
+        raise ValueError(
+            "write {{namespace}}, {{workflow}}, {{from}} and {{to}} in the places of names and times, no other pair of"
+            " braces, and no spaces"
+        )
+    return text
+
+
 def name(text: str) -> str:
     """Read the name of an object; empty stays empty."""
     if text and not _NAME.fullmatch(text):

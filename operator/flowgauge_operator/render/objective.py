@@ -102,6 +102,8 @@ def render(
             objective.window,
             slo.ratio_record(timing.page[0].long),
             _paged_above(objective, timing, alerts),
+            objective.kind,
+            duration.seconds(objective.latency.threshold) if objective.latency else None,
         ),
         warnings=(
             *_rounded(objective, profile, scope),

@@ -12,6 +12,11 @@ class Options:
 
     runbook_url: str = ""
     grafana_url: str = ""
+    # URLs with {{namespace}}, {{workflow}}, {{from}} and {{to}} in the places of names and times.
+    logs_url: str = ""
+    traces_url: str = ""
+    # Whether the dashboards of a whole namespace exist, so that others may link to them.
+    namespace_dashboards: bool = True
     dashboard_labels: Mapping[str, str] = field(default_factory=lambda: {"grafana_dashboard": "1"})
     folder_annotation: str = "grafana_folder"
     monitor_labels: Mapping[str, str] = field(default_factory=dict)
@@ -23,6 +28,13 @@ class Options:
         if "{alert}" in self.runbook_url:
             return self.runbook_url.replace("{alert}", page)
         return self.runbook_url and f"{self.runbook_url.rstrip('/')}/{page}"
+
+    @property
+    def runbooks(self) -> str:
+        """The URL of the index of the runbooks; empty where nobody has said where they are."""
+        if "{alert}" in self.runbook_url:
+            return self.runbook("README")
+        return self.runbook_url
 
     @property
     def keys(self) -> frozenset[str]:
@@ -72,7 +84,7 @@ class Problem:
 class SloView:
     """What verification and the dashboard have to know of an objective.
 
-    `burn_record` is the ratio that the burn rate is read from; `paged_above` is the burn rate above which its page fires,
+    `kind` is which of the five it is, `threshold` that of a latency in seconds. `burn_record` is the ratio that the burn rate is read from; `paged_above` is the burn rate above which its page fires,
     None where it cannot.
     """
 
@@ -81,3 +93,5 @@ class SloView:
     window: str
     burn_record: str
     paged_above: float | None = None
+    kind: str = ""
+    threshold: float | None = None

@@ -32,8 +32,9 @@ _T = TypeVar("_T")
 
 @dataclass
 class Rules:
-    """What was rendered, and what could not be."""
+    """What was rendered, and what could not be; `scope` knows the series that are recorded."""
 
+    scope: Scope
     groups: list[dict[str, Any]] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
@@ -42,8 +43,8 @@ class Rules:
 
 def render(workflow: Workflow, profile: Profile, options: Options) -> Rules:
     """All groups of one workflow. A suspended workflow keeps its recordings and loses alerts and objectives."""
-    rules = Rules()
     scope = _scope(workflow, profile)
+    rules = Rules(scope)
     often = slo.evaluation_interval(duration.seconds(workflow.spec.scrape.interval))
     every = duration.text(often)
     recorded = _recordings(workflow, profile, scope)
@@ -61,6 +62,7 @@ def render(workflow: Workflow, profile: Profile, options: Options) -> Rules:
         ),
     ]
     scope = replace(scope, recorded=frozenset(made["record"] for _, made in recorded))
+    rules.scope = scope
     if not workflow.spec.suspend:
         _add_alerts(workflow, profile, scope, options, rules)
         _add_objectives(workflow, profile, scope, options, rules)

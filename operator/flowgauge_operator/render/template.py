@@ -17,11 +17,18 @@ import orjson
 from flowgauge.profiles import Profile
 from flowgauge_operator import duration, names, slo
 from flowgauge_operator.model import Spec, Workflow
-from flowgauge_operator.render import dashboard, rule, rules
+from flowgauge_operator.render import rule, rules
+from flowgauge_operator.render.dashboards import workflow as dashboard
 from flowgauge_operator.render.options import Options, Problem, SloView
 
 _NAMESPACE, _NAME = "\ue000namespace\ue000", "\ue000name\ue000"
-_ANYBODY_UID = names.dashboard_uid(_NAMESPACE, _NAME)
+_SPEC = "\ue000spec\ue000"
+# What is made of names, and so has to be made anew with the real ones.
+_UIDS = (
+    (names.dashboard_uid(_NAMESPACE, _NAME), names.dashboard_uid),
+    (names.fleet_uid(_NAMESPACE), lambda namespace, _: names.fleet_uid(namespace)),
+    (names.objectives_uid(_NAMESPACE), lambda namespace, _: names.objectives_uid(namespace)),
+)
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,10 @@ class Template:
 
     def bound_groups(self, workflow: Workflow) -> list[dict[str, Any]]:
         """The rule groups of one workflow."""
-        groups: list[dict[str, Any]] = orjson.loads(_bind(self.groups, workflow))
+        spec = names.digest(workflow.spec.model_dump_json(), 12)
+        groups: list[dict[str, Any]] = orjson.loads(
+            _bind(self.groups.replace(_SPEC, spec), workflow)
+        )
         return groups
 
     def bound_dashboard(self, workflow: Workflow) -> str:
@@ -59,12 +69,12 @@ class _Look:
 
 _LOOK: dict[str, Any] = {
     "suspend": True,
-    "scrape": {"interval", "native_histograms"},
+    "scrape": {"interval", "native_histograms", "mode"},
     "schedule": True,
     "maintenance": True,
     "slos": True,
     "alerts": True,
-    "dashboard": {"mode"},
+    "dashboard": {"mode", "panels"},
 }
 
 
@@ -73,28 +83,46 @@ def template(workflow: Workflow, profile: Profile, options: Options) -> Template
     look = _Look(workflow.spec.model_dump_json(include=_LOOK), workflow.spec)
     # Expressions of a user's own name the real namespace, and are judged by it.
     owner = (workflow.namespace, workflow.name) if _has_own(workflow.spec) else (_NAMESPACE, _NAME)
-    return _rendered(look, profile, options.runbook_url, options.grafana_url, *owner)
+    urls = (options.runbook_url, options.grafana_url, options.logs_url, options.traces_url)
+    return _rendered(look, profile, urls, options.namespace_dashboards, *owner)
 
 
 def _has_own(spec: Spec) -> bool:
-    return bool(spec.alerts.extra) or any(objective.custom for objective in spec.slos)
+    return bool(
+        spec.alerts.extra
+        or spec.dashboard.panels.add
+        or any(objective.custom for objective in spec.slos)
+    )
 
 
 @functools.lru_cache(maxsize=256)
 def _rendered(
-    look: _Look, profile: Profile, runbook_url: str, grafana_url: str, namespace: str, name: str
+    look: _Look,
+    profile: Profile,
+    urls: tuple[str, str, str, str],
+    namespace_dashboards: bool,
+    namespace: str,
+    name: str,
 ) -> Template:
     anybody = Workflow(namespace=namespace, name=name, spec=look.spec)
-    options = Options(runbook_url=runbook_url, grafana_url=grafana_url)
+    runbook_url, grafana_url, logs_url, traces_url = urls
+    options = Options(
+        runbook_url=runbook_url,
+        grafana_url=grafana_url,
+        logs_url=logs_url,
+        traces_url=traces_url,
+        namespace_dashboards=namespace_dashboards,
+    )
     made = rules.render(anybody, profile, options)
     # Sorted: the order in which a user wrote labels changes no rule.
     revision = names.digest(orjson.dumps(made.groups, option=orjson.OPT_SORT_KEYS).decode(), 12)
     groups = [_info(anybody, profile, revision), *made.groups]
+    drawn = dashboard.render(anybody, made.scope, made.slos, options)
     return Template(
         groups=_dump(groups),
-        dashboard=dashboard.render(anybody, profile, made.slos),
-        problems=tuple(made.problems),
-        warnings=tuple(made.warnings),
+        dashboard=drawn.text,
+        problems=(*made.problems, *drawn.problems),
+        warnings=(*made.warnings, *drawn.warnings),
         slos=tuple(made.slos),
         revision=revision,
     )
@@ -102,7 +130,13 @@ def _rendered(
 
 def _info(workflow: Workflow, profile: Profile, revision: str) -> dict[str, Any]:
     every = duration.text(slo.evaluation_interval(duration.seconds(workflow.spec.scrape.interval)))
-    labels = {**rule.identity(workflow), "profile": profile.name, "revision": revision}
+    labels = {
+        **rule.identity(workflow),
+        "profile": profile.name,
+        "revision": revision,
+        "spec": _SPEC,
+        "dashboard": names.dashboard_uid(workflow.namespace, workflow.name),
+    }
     info = {"record": names.INFO, "expr": "vector(1)", "labels": labels}
     return rule.group(workflow, "info", every, [info])
 
@@ -112,6 +146,7 @@ def _dump(groups: Sequence[dict[str, Any]]) -> str:
 
 
 def _bind(text: str, workflow: Workflow) -> str:
-    uid = names.dashboard_uid(workflow.namespace, workflow.name)
     bound = text.replace(_NAMESPACE, workflow.namespace).replace(_NAME, workflow.name)
-    return bound.replace(_ANYBODY_UID, uid)
+    for anybodys, uid in _UIDS:
+        bound = bound.replace(anybodys, uid(workflow.namespace, workflow.name))
+    return bound
