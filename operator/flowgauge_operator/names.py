@@ -71,7 +71,7 @@ def fleet_uid(namespace: str | None) -> str:
 
 def objectives_uid(namespace: str | None) -> str:
     """The uid of the dashboard that looks at one objective of a namespace; None stands for all of them."""
-    return f"fg-slo-{digest(namespace, 24)}" if namespace is not None else "fg-slo"
+    return f"fg-objectives-{digest(namespace, 24)}" if namespace is not None else "fg-objectives"
 
 
 def group(namespace: str, workflow: str, part: str) -> str:

@@ -44,9 +44,10 @@ class Template:
 
     def bound_groups(self, workflow: Workflow) -> list[dict[str, Any]]:
         """The rule groups of one workflow."""
-        spec = names.digest(workflow.spec.model_dump_json(), 12)
+        # Sorted, since the API server keeps no order either.
+        spec = orjson.dumps(workflow.spec.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
         groups: list[dict[str, Any]] = orjson.loads(
-            _bind(self.groups.replace(_SPEC, spec), workflow)
+            _bind(self.groups.replace(_SPEC, names.digest(spec.decode(), 12)), workflow)
         )
         return groups
 

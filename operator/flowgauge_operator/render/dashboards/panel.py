@@ -113,7 +113,7 @@ def _target(index: int, query: Query, view: View) -> dict[str, Any]:
         "format": formats.get(kind, "time_series"),
         "editorMode": "code",
     }
-    if not is_instant and _HISTOGRAM.search(expr):
+    if kind == "heatmap" or (not is_instant and _HISTOGRAM.search(expr)):
         made["exemplar"] = True
     return made
 
@@ -215,7 +215,7 @@ def _options(view: View) -> dict[str, Any]:
 def _sort(view: View) -> list[dict[str, Any]]:
     if not view.sort:
         return []
-    return [{"displayName": view.sort.lstrip("-"), "desc": view.sort.startswith("-")}]
+    return [{"displayName": text.line(view.sort.lstrip("-")), "desc": view.sort.startswith("-")}]
 
 
 def _transformations(view: View) -> list[dict[str, Any]]:

@@ -17,7 +17,8 @@ _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
 # Markdown makes no structure of what is an entity, and variables are filled in before there is Markdown.
 _MARKUP = str.maketrans({character: f"&#{ord(character)};" for character in "&<>[]`*_\\$~|@!#"})
 # What becomes a link or a list without any markup.
-_IMPLIED = re.compile(r":(?=//)|(?<=\bwww)\.|^[-+=]|(?<=^\d)[.)]", re.IGNORECASE)
+_LINK = re.compile(r":(?=//)|(?<=\bwww)\.", re.IGNORECASE)
+_LIST = re.compile(r"^(\d{0,9})([-+=.)])")
 
 
 def line(text: str) -> str:
@@ -28,7 +29,8 @@ def line(text: str) -> str:
 def markdown(text: str) -> str:
     """A description: the text itself, whatever Markdown or HTML would make of it. `html.unescape` gives it back."""
     marked = _clean(text).translate(_MARKUP)
-    return _IMPLIED.sub(lambda match: f"&#{ord(match[0])};", marked)
+    marked = _LINK.sub(lambda match: f"&#{ord(match[0])};", marked)
+    return _LIST.sub(lambda match: f"{match[1]}&#{ord(match[2])};", marked)
 
 
 def _clean(text: str) -> str:

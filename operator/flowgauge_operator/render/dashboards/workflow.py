@@ -67,9 +67,12 @@ def _drawn(
     warnings += _unknown(views, wanted.order, "order", rows=True)
     hidden = set(wanted.hide)
     owner = frame.owner(workflow.namespace, workflow.name)
-    variables, annotations = _variables(workflow, owner), frame.marks(owner)
+    shown = [_of_targets(view, owner) for view in views if view.panel.title not in hidden]
+    # What is known of a workflow without targets and pushes is recorded, and asks for no target.
+    asks = any("$instance" in expr for view in shown for expr in view.exprs)
+    variables, annotations = _variables(workflow, owner) if asks else [], frame.marks(owner)
     panels = grid.placed(
-        (_of_targets(view, owner) for view in views if view.panel.title not in hidden),
+        shown,
         first=wanted.order,
         spent=len(variables) + len(annotations),
     )
@@ -128,7 +131,7 @@ def _with_objectives(panel: Panel, read: Sequence[Family], slos: Sequence[SloVie
         bounds = [(view.threshold, view) for view in slos if view.threshold]
         if bounds and not panel.steps:
             lines = ", ".join(f"{view.name}: {duration.text(bound)}" for bound, view in bounds)
-            steps = tuple(Step(bound, "orange") for bound, _ in bounds)
+            steps = tuple(Step(bound, "orange") for bound in sorted({bound for bound, _ in bounds}))
             told = f"{panel.description} Lines are the thresholds of objectives ({lines})."
             return replace(panel, steps=steps, description=told)
     if panel.title == "Success ratio" and panel.type == "stat":
@@ -155,7 +158,8 @@ def _outcomes(panel: Panel, read: Sequence[Family]) -> Iterator[dict[str, Any]]:
         if family is None or family.outcomes is None:
             continue
         good, ignored = family.outcomes.good, family.outcomes.ignored
-        known = "|".join(map(re.escape, (*good, *ignored)))
+        # Grafana reads no expression that goes over two lines.
+        known = "|".join(re.escape(value) for value in (*good, *ignored) if value.isprintable())
         yield dashed(f"/^(?!(?:{known})$)/", "red", by="byRegexp")
         for values, color in ((good, "green"), (ignored, "blue")):
             for value in values:
