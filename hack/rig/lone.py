@@ -1,4 +1,4 @@
-"""One real Prometheus that scrapes one address, for tests of what the library exposes. It needs no cluster."""
+"""One real Prometheus without a cluster, which scrapes what it is told to."""
 
 from __future__ import annotations
 
@@ -54,34 +54,43 @@ class Prometheus:
 @contextlib.contextmanager
 def prometheus(port: int, *, job: str = "", rules: str = "") -> Iterator[Prometheus]:
     """Run Prometheus, scraping this port of the loopback; `job` are lines of its job, `rules` a file of rules."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        own = probe.getsockname()[1]
     with scratch.folder() as run:
         files = ""
         if rules:
             Path(run / "rules.yaml").write_text(rules, encoding="utf-8")
             files = f"rule_files: ['{run / 'rules.yaml'}']"
         lines = "\n".join(f"  {line}" for line in job.splitlines())
-        configuration = Path(run / "prometheus.yaml")
-        configuration.write_text(
-            _CONFIGURATION.format(port=port, job=lines, rules=files), encoding="utf-8"
-        )
-        process = Process(
-            "prometheus",
-            [
-                binary("prometheus"),
-                f"--config.file={configuration}",
-                f"--storage.tsdb.path={run / 'tsdb'}",
-                f"--web.listen-address=127.0.0.1:{own}",
-                "--enable-feature=exemplar-storage",
-            ],
-            log=run / "prometheus.log",
-        )
-        process.start()
-        url = f"http://127.0.0.1:{own}"
-        try:
-            process.wait_ready(lambda: fetch.is_ok(f"{url}/-/ready"), 60)
-            yield Prometheus(url)
-        finally:
-            process.stop()
+        configuration = _CONFIGURATION.format(port=port, job=lines, rules=files)
+        with served(configuration, run) as found:
+            yield found
+
+
+@contextlib.contextmanager
+def served(configuration: str, run: Path, *, port: int = 0) -> Iterator[Prometheus]:
+    """Run Prometheus on the loopback, on what the folder `tsdb` of this folder holds already."""
+    own, file = port or free_port(), run / "prometheus.yaml"
+    file.write_text(configuration, encoding="utf-8")
+    command: list[str | Path] = [
+        binary("prometheus"),
+        f"--config.file={file}",
+        f"--storage.tsdb.path={run / 'tsdb'}",
+        f"--web.listen-address=127.0.0.1:{own}",
+        "--storage.tsdb.retention.time=10y",
+        "--enable-feature=exemplar-storage",
+    ]
+    process = Process("prometheus", command, log=run / "prometheus.log")
+    process.start()
+    url = f"http://127.0.0.1:{own}"
+    try:
+        process.wait_ready(lambda: fetch.is_ok(f"{url}/-/ready"), 60)
+        yield Prometheus(url)
+    finally:
+        process.stop()
+
+
+def free_port() -> int:
+    """A port of the loopback that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        number: int = probe.getsockname()[1]
+    return number

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import yaml
 
@@ -18,6 +18,8 @@ from flowgauge_operator.kinds import PROFILE
 from flowgauge_operator.model import SpecError
 from flowgauge_operator.render import Capabilities, Options, Rendered, render, scrape
 from flowgauge_operator.render.manifest import Manifest, hashed
+
+_T = TypeVar("_T")
 
 
 class InputError(ValueError):
@@ -54,9 +56,9 @@ def _text(dumper: yaml.CSafeDumper, value: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _text)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command."""
-    arguments = _parser().parse_args(argv)
+def main(argv: Sequence[str] | None = None, *, more: Iterable[Callable[[Any], None]] = ()) -> int:
+    """Run one command; `more` add commands that ask others than the files they are given."""
+    arguments = _parser(more).parse_args(argv)
     try:
         code: int = arguments.run(arguments)
     except InputError as error:
@@ -69,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(more: Iterable[Callable[[Any], None]] = ()) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="flowgauge",
         description="Render and check the monitoring of workflows, without a cluster.",
@@ -81,14 +83,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     generate.add_argument(
         "--runbook-base-url",
-        type=_reader(values.runbook_url),
+        type=reader(values.runbook_url),
         default="",
         metavar="URL",
         help="folder of the runbooks that alerts link to, or a URL with {alert} in the place of a page's name",
     )
     generate.add_argument(
         "--grafana-url",
-        type=_reader(values.link),
+        type=reader(values.link),
         default="",
         metavar="URL",
         help="Grafana that alerts link to",
@@ -96,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     for what in ("logs", "traces"):
         generate.add_argument(
             f"--{what}-url",
-            type=_reader(values.template),
+            type=reader(values.template),
             default="",
             metavar="URL",
             help=f"where dashboards link to for {what}, with {{{{namespace}}}}, {{{{workflow}}}}, {{{{from}}}} and {{{{to}}}}",
@@ -108,13 +110,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     _command(commands, "validate", "say what the operator would refuse", _validate)
     _profile_commands(commands)
+    for register in more:
+        register(commands)
     return parser
 
 
-def _reader(read: Callable[[str], str]) -> Callable[[str], str]:
+def reader(read: Callable[[str], _T]) -> Callable[[str], _T]:
     """A reader of flags whose remedy argparse shows."""
 
-    def value(text: str) -> str:
+    def value(text: str) -> _T:
         try:
             return read(text.strip())
         except ValueError as error:
@@ -196,6 +200,22 @@ def _generate(arguments: argparse.Namespace) -> int:
     for name, body in found.workflows:
         _print_warnings(body, name, _render(body, options, capabilities, known))
     return 0
+
+
+def each_rendered(
+    filenames: Sequence[str], profile_files: Sequence[str], options: Options
+) -> Iterator[tuple[str, dict[str, Any], Rendered]]:
+    """The workflows in files, each with its file, as the operator would render them.
+
+    Raises:
+        InputError: a file or a workflow in it cannot be used.
+    """
+    found = objects(_read(filenames))
+    known = _profiles([*_given(profile_files), *found.profiles])
+    for source, body in found.workflows:
+        if messages := problems(body, known=known):
+            raise InputError(f"{source}: {_title(body)}: {'; '.join(messages)}")
+        yield source, body, _render(body, options, None, known)
 
 
 def _validate(arguments: argparse.Namespace) -> int:

@@ -39,14 +39,16 @@ func main() {
 	at := flag.String("at", "", "file of instants in milliseconds, a line each: what is recorded then is printed as JSON")
 	dir := flag.String("storage", "", "empty folder for the TSDB")
 	blocks := flag.Bool("blocks", false, "leave blocks and a WAL in the folder, as a server would; without, all is in memory")
+	all := flag.Bool("all", false, "evaluate every rule at every instant, alerts as well, so that the folder holds what a server would show")
+	fine := flag.Int64("fine", 0, "instant in milliseconds before which -all evaluates what nobody reads over a range only every fourth time")
 	flag.Parse()
-	if err := run(*scrapes, *at, *dir, *blocks, flag.Args()); err != nil {
+	if err := run(*scrapes, *at, *dir, *blocks, *all, *fine, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "replay:", err)
 		os.Exit(1)
 	}
 }
 
-func run(scrapes, at, dir string, blocks bool, files []string) error {
+func run(scrapes, at, dir string, blocks, all bool, fine int64, files []string) error {
 	opts := tsdb.DefaultOptions()
 	opts.RetentionDuration = (10 * 365 * 24 * time.Hour).Milliseconds()
 	if blocks {
@@ -69,7 +71,7 @@ func run(scrapes, at, dir string, blocks bool, files []string) error {
 	if err != nil {
 		return err
 	}
-	groups, err := load(files, feed.first)
+	groups, err := load(files, feed.first, all)
 	if err != nil {
 		return err
 	}
@@ -77,7 +79,7 @@ func run(scrapes, at, dir string, blocks bool, files []string) error {
 		MaxSamples: 50000000, Timeout: 10 * time.Minute, LookbackDelta: lookback,
 		EnableAtModifier: true, EnableNegativeOffset: true, Parser: syntax,
 	})
-	replay := &replay{db: db, feed: feed, query: rules.EngineQueryFunc(engine, db), instants: instants, out: json.NewEncoder(os.Stdout)}
+	replay := &replay{db: db, feed: feed, query: rules.EngineQueryFunc(engine, db), instants: instants, all: all, fine: fine, out: json.NewEncoder(os.Stdout)}
 	return replay.run(groups, blocks)
 }
 
@@ -89,14 +91,14 @@ type group struct {
 }
 
 type rule struct {
-	*rules.RecordingRule
+	rules.Rule
 	name  string // of its group
 	feeds bool   // others read its history
 	lends bool   // a rule of another group reads its newest value
 	seen  map[string]labels.Labels
 }
 
-func load(files []string, first int64) ([]*group, error) {
+func load(files []string, first int64, alerts bool) ([]*group, error) {
 	var groups []*group
 	for _, file := range files {
 		parsed, errs := rulefmt.ParseFile(file, false, model.UTF8Validation, syntax, slog.New(slog.DiscardHandler))
@@ -111,21 +113,30 @@ func load(files []string, first int64) ([]*group, error) {
 				made.due += made.interval
 			}
 			for _, r := range g.Rules {
-				if r.Record == "" {
+				if r.Record == "" && !alerts {
 					continue // alerts record nothing that others read
 				}
 				expr, err := syntax.ParseExpr(r.Expr)
 				if err != nil {
 					return nil, err
 				}
-				lset := labels.FromMap(r.Labels)
-				made.rules = append(made.rules, &rule{RecordingRule: rules.NewRecordingRule(r.Record, expr, lset), name: g.Name})
+				made.rules = append(made.rules, &rule{Rule: ruleOf(r, expr), name: g.Name})
 			}
 			groups = append(groups, made)
 		}
 	}
 	mark(groups)
 	return groups, nil
+}
+
+func ruleOf(r rulefmt.Rule, expr parser.Expr) rules.Rule {
+	lset := labels.FromMap(r.Labels)
+	if r.Record != "" {
+		return rules.NewRecordingRule(r.Record, expr, lset)
+	}
+	// Without its annotations: nobody is told.
+	none := labels.EmptyLabels()
+	return rules.NewAlertingRule(r.Alert, expr, time.Duration(r.For), time.Duration(r.KeepFiringFor), lset, none, none, "", true, slog.New(slog.DiscardHandler))
 }
 
 // mark finds the rules whose history matters: those that others read over a range, and what these read in turn.
@@ -182,6 +193,8 @@ type replay struct {
 	feed     *feed
 	query    rules.QueryFunc
 	instants []int64
+	all      bool
+	fine     int64
 	out      *json.Encoder
 }
 
@@ -221,8 +234,9 @@ func (r *replay) evaluate(g *group, now int64) error {
 	i := sort.Search(len(r.instants), func(i int) bool { return r.instants[i] >= now })
 	asked := i < len(r.instants) && r.instants[i] < now+g.interval
 	soon := i < len(r.instants) && r.instants[i] < now+g.interval+lookback.Milliseconds()
+	all := r.all && (now >= r.fine || now/g.interval%4 == 0)
 	for _, one := range g.rules {
-		if !asked && !one.feeds && !(soon && one.lends) {
+		if !all && !asked && !one.feeds && !(soon && one.lends) {
 			continue
 		}
 		if err := r.record(one, now, asked); err != nil {
