@@ -173,7 +173,7 @@ def reasons_in(tree):
                 func=ast.Name(id="WindowError" | "UnusableProfileError"), args=[reason, _]
             ):
                 found |= texts(reason)
-            case ast.Assign(targets=[ast.Name(id="reason")], value=value):
+            case ast.Assign(targets=[ast.Name(id="reason" | "_DELIVERED")], value=value):
                 found |= texts(value)
             case ast.Assign(
                 targets=[ast.Subscript(value=ast.Name(id="failed"))], value=ast.Tuple(elts=[one, _])
