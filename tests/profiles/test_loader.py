@@ -146,7 +146,7 @@ BROKEN = {
     ),
     panel("title: T") + panel("title: T").split("panels:\n")[1]: "spec.panels[1]: repeats T",
     panel("title: T, replaces: Nothing"): (
-        "spec.panels[0].replaces: is 'Nothing', which is not inherited; inherited are Success ratio, Last good run"
+        "spec.panels[0].replaces: is 'Nothing', which is not inherited; inherited are State, Success ratio"
     ),
     alert("name: A, expr: a, replaces: SlowRun"): (
         "spec.alerts[0].replaces: is 'SlowRun', which is not inherited; inherited are TargetDown, "
