@@ -52,6 +52,11 @@ demo: setup ## the whole way once, on a real cluster (KEEP=1 leaves it running, 
 	@$(PY) -m rig.tools $(if $(KUBECONFIG),kubectl,$(DEMO_TOOLS))
 	@$(RIG) exec $(if $(KEEP),--forward-all) -- $(PY) hack/demo.py $(if $(KEEP),--keep)
 
+.PHONY: scenes
+scenes: setup ## a Prometheus with data to look at: FILE=workflow.yaml SCENARIO=healthy|failing|idle|new ARGS=--fleet
+	@$(PY) -m rig.tools prometheus replay
+	@$(PY) -m scenes $(or $(FILE),examples/orders/workflow.yaml) --scenario $(or $(SCENARIO),failing) $(ARGS)
+
 # -- tests ------------------------------------------------------------------------------------------------------------
 
 .PHONY: test

@@ -538,7 +538,7 @@ def test_what_is_not_given_has_these_values():
         "15s",
         None,
     )
-    assert (spec.dashboard.mode, spec.alerts.disabled) == ("ConfigMap", [])
+    assert (spec.dashboard.mode, spec.alerts.disabled) == (None, [])
 
 
 def test_a_workflow_without_namespace_takes_the_default():

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from flowgauge_operator.preview import svg
 from flowgauge_operator.preview.colors import Theme, readable
 from flowgauge_operator.preview.window import Window
 
 _TOP, _BOTTOM, _RIGHT = 16, 22, 12
 _LETTER = 0.62  # width of a letter, in its size
+_LONGEST = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,11 @@ class Canvas:
     window: Window
     size: float = 11
     events: Sequence[Event] = ()
+
+
+def shortened(ticks: Sequence[tuple[float, str]]) -> Sequence[tuple[float, str]]:
+    """Ticks whose labels leave room for the graph, whatever a user's unit is."""
+    return [(at, svg.printable(" ".join(label.split()))[:_LONGEST]) for at, label in ticks]
 
 
 def framed(

@@ -8,6 +8,7 @@ import importlib
 import json
 import os
 import re
+import ssl
 import sys
 import tempfile
 import time
@@ -49,6 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         # Known before a minute has gone by with queries.
         program = browser.found(arguments.browser, os.environ) if arguments.png else ""
+        if arguments.ca_file:
+            _text(arguments.ca_file)
         drawn = asyncio.run(_drawn(arguments, list(_boards(arguments))))
         if arguments.html:
             _write_pages(arguments.html, drawn)
@@ -56,6 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
             _write_pictures(Path(arguments.png), program, arguments.width, drawn)
     except (PrometheusError, BrowserError) as error:
         raise InputError(str(error)) from error
+    except ssl.SSLError as error:
+        raise InputError(f"{arguments.ca_file} holds no certificate: {error}") from error
     except OSError as error:
         raise InputError(f"{error.filename or 'a file'}: {error.strerror or error}") from error
     return 0

@@ -177,6 +177,8 @@ def _effective(panel: Panel, names: Iterable[str], ref: str, kind: str) -> dict[
         **panel.defaults,
         "custom": dict(mapping(panel.defaults.get("custom"))),
     }
+    if panel.is_graph:
+        settings.setdefault("color", {"mode": "palette-classic"})
     overrides = mapping(panel.json.get("fieldConfig")).get("overrides")
     for entry in overrides if isinstance(overrides, list) else []:
         if _fits(mapping(mapping(entry).get("matcher")), tuple(names), ref, kind):
@@ -192,7 +194,8 @@ def _fits(matcher: Json, names: Sequence[str], ref: str, kind: str) -> bool:
     if how == "byNames":
         return any(name in (mapping(option).get("names") or []) for name in names)
     if how == "byRegexp":
-        return any(is_match(str(option).strip("/"), name) for name in names)
+        # Of what is shown, where names may be either.
+        return is_match(str(option).strip("/"), names[0])
     if how == "byFrameRefID":
         return option == ref
     return how == "byType" and option == kind

@@ -146,4 +146,4 @@ def _marks(found: Cells, unit: str, most: int) -> Sequence[tuple[float, str]]:
     finite = [
         (row + 1.0, high) for row, (_, high) in enumerate(found.bounds) if math.isfinite(high)
     ]
-    return [(at, units.text(high, unit)) for at, high in finite[::every]]
+    return frame.shortened([(at, units.text(high, unit)) for at, high in finite[::every]])

@@ -130,14 +130,10 @@ def _ticks(lines: Sequence[Line], canvas: Canvas) -> _Scale:
         )
         first, last = math.floor(math.log(low, base)), math.ceil(math.log(high, base))
         powers = range(first, last + 1, max(1, (last - first) // 6))
-        return _Scale(
-            base**first,
-            base**last,
-            [(base**p, units.text(base**p, field.unit)) for p in powers],
-            base,
-        )
+        marks = [(base**p, units.text(base**p, field.unit)) for p in powers]
+        return _Scale(base**first, base**last, frame.shortened(marks), base)
     most = max(2, int(canvas.height // 36))
-    return _Scale(low, high, units.ticks(low, high, field.unit, most))
+    return _Scale(low, high, frame.shortened(units.ticks(low, high, field.unit, most)))
 
 
 def _range(lines: Sequence[Line], field: Field) -> tuple[float, float]:
@@ -265,38 +261,38 @@ def _band(axes: Axes, line: Line, everything: Sequence[Line], instants: Numbers)
 
 def _thresholds(axes: Axes, field: Field, canvas: Canvas, scale: _Scale) -> None:
     mode = str(mapping(field.custom.get("thresholdsStyle")).get("mode") or "off")
-    if mode == "off":
-        return
-    steps = field.thresholds(scale.low, scale.high)
-    for number, step in enumerate(steps):
+    steps = field.thresholds(scale.low, scale.high) if mode != "off" else ()
+    uppers = [step.value for step in steps[1:]] + [math.inf]
+    named = -math.inf
+    for step, upper in zip(steps, uppers, strict=False):
         color = canvas.theme.color(step.color)
-        upper = steps[number + 1].value if number + 1 < len(steps) else scale.high
-        if "area" in mode and upper > scale.low and step.value < scale.high:
-            low = max(step.value, scale.low)
-            axes.axhspan(
-                low, min(upper, scale.high), color=color, alpha=0.1, linewidth=0, zorder=0.4
-            )
-        if ("line" in mode or "dashed" in mode) and scale.low <= step.value <= scale.high:
+        low, high = max(step.value, scale.low), min(upper, scale.high)
+        if "area" in mode and low < high:
+            axes.axhspan(low, high, color=color, alpha=0.1, linewidth=0, zorder=0.4)
+        if mode != "area" and scale.low <= step.value <= scale.high:
             dash: Any = (0, (6, 4)) if "dashed" in mode else "-"
             axes.axhline(step.value, color=color, linewidth=1.5, linestyle=dash, zorder=2.5)
-            _name(
-                axes,
-                step.value,
-                units.text(step.value, field.unit, field.decimals),
-                color,
-                canvas,
-                scale,
-            )
+            if (step.value - named) / (scale.high - scale.low) * canvas.height > 22:
+                _name(axes, step.value, field, color, canvas, scale)
+                named = step.value
 
 
-def _name(axes: Axes, at: float, text: str, color: str, canvas: Canvas, scale: _Scale) -> None:
+def _name(axes: Axes, at: float, field: Field, color: str, canvas: Canvas, scale: _Scale) -> None:
     """The number of a threshold beside its line: colour is not the only sign."""
     is_high = (at - scale.low) / (scale.high - scale.low) > 0.85
+    text = frame.shortened([(at, units.text(at, field.unit, field.decimals))])[0][1]
     axes.annotate(
-        text, (1, at), xycoords=("axes fraction", "data"), xytext=(-2, -2 if is_high else 2), textcoords="offset points",
-        ha="right", va="top" if is_high else "bottom", fontsize=canvas.size - 1, zorder=4,
+        text,
+        (1, at),
+        xycoords=("axes fraction", "data"),
+        xytext=(-2, -2 if is_high else 2),
+        textcoords="offset points",
+        ha="right",
+        va="top" if is_high else "bottom",
+        fontsize=canvas.size - 1,
+        zorder=4,
         color=readable(color, canvas.theme),
-    )  # fmt: skip
+    )
 
 
 def summary(lines: Sequence[Line]) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import html
 import io
 import re
+import warnings
 from collections.abc import Iterator
 from typing import Any
 from xml.etree import ElementTree as ET
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 _SVG, _LINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
 _NUMBER = re.compile(r"-?\d+\.\d{2,}")
@@ -45,7 +47,12 @@ def figure(width: float, height: float) -> Figure:
 def text(drawn: Figure, *, key: str, label: str) -> str:
     """The figure as an `<svg>` element; `key` keeps its ids apart from those of others."""
     target = io.StringIO()
-    with mpl.rc_context({**_SETTINGS, "svg.hashsalt": key}):
+    for written in drawn.findobj(Text):
+        # Those that are made while drawing follow the settings, those that are there already do not.
+        written.set_parse_math(False)
+    with mpl.rc_context({**_SETTINGS, "svg.hashsalt": key}), warnings.catch_warnings():
+        # The reader's browser has letters that the font here lacks.
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
         drawn.savefig(target, format="svg", metadata={"Date": None}, transparent=True)
     root = ET.fromstring(target.getvalue())  # noqa: S314 - written two lines above
     used = set(_references(root))
@@ -91,7 +98,8 @@ def _attribute(raw: str, value: str, key: str, used: set[str]) -> str:
 def _value(attribute: str, value: str, key: str, used: set[str]) -> str:
     if attribute == "id":
         return f"{key}-{value}" if value in used else ""
-    if attribute in {"d", "x", "y", "transform", "points"}:
+    if attribute in {"d", "x", "y", "points"}:
+        # A tenth of a pixel; what scales a picture is left alone, since it is multiplied.
         rounded = _NUMBER.sub(lambda found: f"{float(found[0]):.1f}".removesuffix(".0"), value)
         return " ".join(rounded.split())
     if attribute == "style":

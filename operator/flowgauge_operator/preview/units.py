@@ -14,6 +14,11 @@ _TIMES = (
     (1e-9, "ns"), (1e-6, "µs"), (1e-3, "ms"), (1, "s"), (60, "min"), (3600, "hour"), (86400, "day"),
     (604800, "week"), (31536000, "year"),
 )  # fmt: skip
+_PLURAL = {"hour", "day", "week", "year"}
+_TIME_STEPS = (
+    1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400,
+    172800, 604800, 1209600, 2419200, 31536000,
+)  # fmt: skip
 _LONG = (("year", 31536000), ("month", 2628000), ("week", 604800), ("day", 86400), ("hour", 3600),
          ("minute", 60), ("second", 1))  # fmt: skip
 _SECONDS = {"ns": 1e-9, "µs": 1e-6, "us": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -69,7 +74,7 @@ def scale(value: float, unit: str) -> Scale:
         own = _SECONDS[unit]
         fitting = [(large, name) for large, name in _TIMES if size * own >= large * (1 - 1e-9)]
         large, name = fitting[-1] if fitting else ((own, unit) if not size else _TIMES[0])
-        plural = "s" if len(name) > 3 and size * own >= 2 * large else ""
+        plural = "s" if name in _PLURAL and size * own >= 2 * large else ""
         return Scale(large / own, f" {name}{plural}")
     if unit in _BINARY:
         start = {"kbytes": 1, "mbytes": 2}.get(unit, 0)
@@ -124,33 +129,40 @@ def _places(value: float) -> int:
 
 
 def ticks(low: float, high: float, unit: str, most: int = 5) -> Sequence[tuple[float, str]]:
-    """Round numbers between two with their labels, all in one scale."""
+    """Round numbers between two with their labels."""
     if not low < high or not math.isfinite(high - low):
         return []
-    found = scale(max(abs(low), abs(high)), unit)
-    step = _round_step((high - low) / found.factor / max(most, 1), unit, found)
-    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
-    if f"{step:.{decimals}f}" != f"{step:.{decimals + 1}f}".removesuffix("0"):
-        decimals += 1
-    first, last = (
-        math.ceil(low / found.factor / step - 1e-9),
-        math.floor(high / found.factor / step + 1e-9),
-    )
-    return [
-        (k * step * found.factor, f"{found.before}{fixed(k * step, decimals)}{found.after}")
-        for k in range(first, last + 1)
-    ]
+    # Times go from one scale to the next within an axis, as 45 s is followed by 1 min; all else keeps to one.
+    is_time = unit in _SECONDS
+    found = Scale(1 / _SECONDS[unit]) if is_time else scale(max(abs(low), abs(high)), unit)
+    step = _round_step((high - low) / found.factor / max(most, 1), unit)
+    first = math.ceil(low / found.factor / step - 1e-9)
+    last = math.floor(high / found.factor / step + 1e-9)
+    numbers = [k * step for k in range(first, last + 1)]
+    if is_time:
+        return [(n * found.factor, _tick_time(n)) for n in numbers]
+    decimals = _decimals(step)
+    return [(n * found.factor, f"{found.before}{fixed(n, decimals)}{found.after}") for n in numbers]
 
 
-def _round_step(least: float, unit: str, found: Scale) -> float:
-    if unit in _SECONDS and found.after.strip() in {"s", "min"}:
-        for step in (1, 2, 5, 10, 15, 30, 60):
-            if 0.5 < least <= step:
-                return step
-    if unit in _BINARY:
-        for step in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024):
-            if 0.5 < least <= step:
-                return step
+def _tick_time(seconds: float) -> str:
+    found = scale(seconds, "s")
+    return f"{round(seconds / found.factor, 3):g}{found.after}"
+
+
+def _decimals(step: float) -> int:
+    """How many decimals tell multiples of the step apart."""
+    return next(n for n in range(16) if n == 15 or math.isclose(round(step, n), step, rel_tol=1e-6))
+
+
+def _round_step(least: float, unit: str) -> float:
+    special: tuple[int, ...] = ()
+    if unit in _SECONDS:
+        special = _TIME_STEPS
+    elif unit in _BINARY:
+        special = tuple(2**power for power in range(11))
+    if special and 0.5 < least <= special[-1]:
+        return next(step for step in special if step >= least)
     power = 10.0 ** math.floor(math.log10(least))
     return next(
         power * step for step in (1, 2, 2.5, 5, 10, 20) if power * step >= least * (1 - 1e-9)

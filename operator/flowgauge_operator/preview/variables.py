@@ -14,6 +14,7 @@ _NAME = re.compile(r"\$(\w+)|\[\[(\w+?)(?::(\w+))?\]\]|\$\{(\w+)(?:\.([^:}]+))?(
 _LABEL_VALUES = re.compile(r"label_values\(\s*(?:(.+),\s*)?([a-zA-Z_]\w*)\s*\)", re.DOTALL)
 _QUERY_RESULT = re.compile(r"query_result\((.+)\)", re.DOTALL)
 _SPECIAL = re.compile(r"[\\^$*+?.()|\[\]{}]")
+_QUOTES = {ord('"'): "\\x22", ord("'"): "\\x27", ord("\n"): "\\n"}
 _ALL = ("$__all", "All")
 
 
@@ -109,13 +110,13 @@ def _formatted(value: Value, form: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """As Grafana's prometheusRegularEscape: a text in quotes stays in them."""
-    return text.replace("\\", "\\\\").replace("'", "\\'").replace('"', '\\"').replace("\n", "\\n")
+    """A text that stays within its quotes, whichever they are."""
+    return text.replace("\\", "\\\\").translate(_QUOTES)
 
 
 def _regex_quoted(text: str) -> str:
-    """As Grafana's prometheusSpecialRegexEscape: literal in a regular expression that stands in quotes."""
-    return _SPECIAL.sub(r"\\\\\g<0>", text).replace('"', '\\"').replace("\n", "\\n")
+    """A text that is literal in a regular expression, which stands in quotes."""
+    return _quoted(_SPECIAL.sub(r"\\\g<0>", text))
 
 
 def declared(dashboard: Mapping[str, Any]) -> Sequence[Variable]:
