@@ -76,7 +76,8 @@ def test_a_table_of_objectives_has_a_row_for_each():
 
     exprs = [target["expr"] for target in panel["targets"]]
     assert exprs[0] == (
-        'slo:error_budget_remaining:ratio{namespace="shop",monitored_workflow="orders"}'
+        "max by (namespace, monitored_workflow, slo)"
+        ' (slo:error_budget_remaining:ratio{namespace="shop",monitored_workflow="orders"})'
     )
 
 
