@@ -76,7 +76,8 @@ def test_a_table_of_objectives_has_a_row_for_each():
 
     exprs = [target["expr"] for target in panel["targets"]]
     assert exprs[0] == (
-        'slo:error_budget_remaining:ratio{namespace="shop",monitored_workflow="orders"}'
+        "max by (namespace, monitored_workflow, slo)"
+        ' (slo:error_budget_remaining:ratio{namespace="shop",monitored_workflow="orders"})'
     )
 
 
@@ -174,3 +175,107 @@ def test_panels_of_a_workflow_with_native_histograms_read_no_buckets():
         ),
         "heatmap",
     )
+
+
+# -- what a workflow changes ------------------------------------------------------------------------------------------
+
+OWN = {
+    "title": "Open orders",
+    "description": "Orders that nobody has taken.",
+    "row": "Shop",
+    "queries": [{"expr": 'sum(open_orders{namespace="shop"})'}],
+}
+
+
+def changed(**panels):
+    return json.loads(board(dashboard={"panels": panels}))
+
+
+def problems(**panels):
+    body = {"selector": {"matchLabels": {"a": "b"}}, "dashboard": {"panels": panels}}
+    workflow = model.parse({"metadata": {"name": "orders", "namespace": "shop"}, "spec": body})
+    made = render(workflow, profiles.builtin("workflow"), Capabilities(), Options())
+    return [(each.path, each.reason) for each in (*made.problems, *made.warnings)]
+
+
+def test_a_hidden_panel_is_left_out_and_the_line_closes_up():
+    whole, made = (
+        rows(BOARDS["workflow"])["Overview"],
+        rows(changed(hide=["Targets up"]))["Overview"],
+    )
+
+    assert [p["title"] for p in made] == [p["title"] for p in whole if p["title"] != "Targets up"]
+    first = [panel["gridPos"] for panel in made if panel["gridPos"]["y"] == 1]
+    assert sum(place["w"] for place in first) == 24
+
+
+def test_rows_and_panels_come_in_the_order_that_is_wanted():
+    made = rows(changed(order=["Duration", "Targets up"]))
+
+    assert next(iter(made)) == "Duration"
+    assert made["Overview"][0]["title"] == "Targets up"
+
+
+def test_a_panel_of_ones_own_stands_in_its_row_and_reads_what_it_says():
+    (panel,) = rows(changed(add=[OWN]))["Shop"]
+
+    assert (panel["title"], panel["description"]) == (OWN["title"], OWN["description"])
+    assert panel["targets"][0]["expr"] == 'sum(open_orders{namespace="shop"})'
+
+
+def test_a_panel_of_ones_own_may_name_roles():
+    query = {"expr": "$rate(run.finished[$__rate_interval], outcome)", "legend": "{{outcome}}"}
+
+    (panel,) = rows(changed(add=[OWN | {"queries": [query]}]))["Shop"]
+
+    assert panel["targets"][0]["legendFormat"] == "{{status}}"
+
+
+@pytest.mark.parametrize(
+    ("panels", "told"),
+    [
+        ({"hide": ["Nothing"]}, ("spec.dashboard.panels.hide[0]", "UnknownPanel")),
+        ({"order": ["Runs", "Nothing"]}, ("spec.dashboard.panels.order[1]", "UnknownPanel")),
+        *(
+            (
+                {"add": [OWN | {"queries": [{"expr": expr}]}]},
+                ("spec.dashboard.panels.add[0].queries[0].expr", reason),
+            )
+            for expr, reason in [
+                ("sum(", "InvalidExpression"),
+                ("up", "InvalidExpression"),
+                ('up{namespace="other"}', "InvalidExpression"),
+                ('up{namespace="shop",a="${__user.email}"}', "InvalidExpression"),
+                ('up{namespace="shop",a="[[job:raw]]"}', "InvalidExpression"),
+                ("$sum(worker.nothing)", "InvalidExpression"),
+            ]
+        ),
+    ],
+)
+def test_what_cannot_be_drawn_is_told_by_path(panels, told):
+    assert told in problems(**panels)
+
+
+def test_what_cannot_be_drawn_takes_nothing_else_along():
+    made = changed(add=[OWN | {"title": "Bad", "queries": [{"expr": "up"}]}, OWN])
+
+    assert [panel["title"] for panel in rows(made)["Shop"]] == ["Open orders"]
+
+
+def test_own_panels_that_make_the_dashboard_too_large_are_left_out():
+    # A long expression is legal, and many of them are more than a ConfigMap should hold.
+    expr = f'sum(open_orders{{namespace="shop",a="{"x" * 1900}"}})'
+    many = [
+        OWN | {"title": f"Own {i}", "queries": [{"expr": expr} for _ in range(8)]}
+        for i in range(24)
+    ]
+
+    assert ("spec.dashboard.panels.add", "DashboardTooLarge") in problems(add=many)
+    assert len(board(dashboard={"panels": {"add": many}}).encode()) < 100_000
+
+
+def test_workflows_of_one_spec_do_not_get_each_others_panels():
+    given = {"dashboard": {"panels": {"add": [OWN]}}}
+
+    assert "Open orders" in board(**given)
+    assert "Open orders" not in board()
