@@ -154,6 +154,15 @@ def test_the_dashboards_of_a_namespace_are_the_same_in_both_ways():
     assert {spec["folder"] for spec in specs} == {"shop"}
 
 
+def test_the_dashboards_of_a_namespace_link_where_the_administrator_says():
+    options = Options(logs_url="https://logs.example/{{namespace}}")
+
+    assert all(
+        "https://logs.example/" in text for text in shared.board_files("s", options).values()
+    )
+    assert "https://logs.example/" not in str(shared.board_files("s", Options()))
+
+
 def workflow(name="orders", namespace="shop", dashboard="{}"):
     spec = f"{{selector: {{matchLabels: {{app: a}}}}, dashboard: {dashboard}}}"
     return f"{HEAD}metadata: {{name: {name}, namespace: {namespace}}}\nspec: {spec}\n---\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 from flowgauge_operator import names
@@ -71,10 +72,27 @@ def manifest(share: Share, namespace: str, options: Options) -> Manifest:
 
 def board_files(namespace: str | None, options: Options) -> dict[str, str]:
     """The dashboards of a namespace, or those over all of them, by the names of their files."""
-    return {
-        board_file(_FLEET.name, namespace): fleet.render(namespace, options),
-        board_file(_OBJECTIVES.name, namespace): objectives.render(namespace, options),
-    }
+    urls = (options.runbook_url, options.grafana_url, options.logs_url, options.traces_url)
+    boards = _rendered(namespace, urls)
+    return {board_file(share.name, namespace): text for share, text in boards}
+
+
+# Each workflow that comes to a namespace asks for a look at them.
+@functools.lru_cache(maxsize=64)
+def _rendered(
+    namespace: str | None, urls: tuple[str, str, str, str]
+) -> tuple[tuple[Share, str], ...]:
+    runbook_url, grafana_url, logs_url, traces_url = urls
+    options = Options(
+        runbook_url=runbook_url,
+        grafana_url=grafana_url,
+        logs_url=logs_url,
+        traces_url=traces_url,
+    )
+    return (
+        (_FLEET, fleet.render(namespace, options)),
+        (_OBJECTIVES, objectives.render(namespace, options)),
+    )
 
 
 def board_file(share: str, namespace: str | None) -> str:
