@@ -65,7 +65,7 @@ svg *{{stroke-linejoin:round;stroke-linecap:butt}}
 table{{border-collapse:collapse;width:100%;font-size:13px}}
 th{{text-align:left;font-weight:500;color:{theme.weak};position:sticky;top:0;background:{theme.panel}}}
 th,td{{padding:4px 8px;border-bottom:1px solid {theme.line};vertical-align:top}}
-td{{overflow-wrap:anywhere;min-width:64px}}
+td{{overflow-wrap:break-word;max-width:420px}}
 .number{{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}}
 .scale{{display:flex;align-items:center;gap:8px;margin:4px 0 0;font-size:12px;color:{theme.weak}}}
 .scale i{{width:140px;height:8px}}
@@ -81,6 +81,7 @@ body>*{{padding:0 {EDGE_NARROW}px}}
 h3{{white-space:normal;overflow-wrap:anywhere;max-height:120px}}
 .stat{{min-height:90px}}
 .events ul{{columns:1}}
+td{{max-width:220px}}
 table{{font-size:12px}}
 th,td{{padding:4px 6px}}
 }}
