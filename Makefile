@@ -52,6 +52,11 @@ demo: setup ## the whole way once, on a real cluster (KEEP=1 leaves it running, 
 	@$(PY) -m rig.tools $(if $(KUBECONFIG),kubectl,$(DEMO_TOOLS))
 	@$(RIG) exec $(if $(KEEP),--forward-all) -- $(PY) hack/demo.py $(if $(KEEP),--keep)
 
+.PHONY: scenes
+scenes: setup ## a Prometheus with data to look at: FILE=workflow.yaml SCENARIO=healthy|failing|idle|new ARGS=--fleet
+	@$(PY) -m rig.tools prometheus replay
+	@$(PY) -m scenes $(or $(FILE),examples/orders/workflow.yaml) --scenario $(or $(SCENARIO),failing) $(ARGS)
+
 # -- tests ------------------------------------------------------------------------------------------------------------
 
 .PHONY: test
@@ -109,6 +114,10 @@ bench-rules: setup tools ## the rules of objectives beside Sloth's and Pyrra's: 
 .PHONY: bench-library
 bench-library: $(VENV)/.done ## the library beside its peers (ARGS=--quick for a smoke check)
 	@$(PY) -m benchmarks.library $(ARGS)
+
+.PHONY: bench-render
+bench-render: $(VENV)/.done ## what rendering costs, beside the Foundation SDK and grafanalib (ARGS=--quick for a smoke check)
+	@$(PY) -m benchmarks.render $(ARGS)
 
 # -- upkeep -----------------------------------------------------------------------------------------------------------
 

@@ -20,6 +20,8 @@ VARIABLE = re.compile(
 _MARKDOWN = MarkdownIt("gfm-like")
 # Control characters, those that turn or hide text, halves of pairs, and what belongs to nobody.
 _UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+# It ends what would be the name of a variable, and is the only one that does it unseen.
+JOINER = "\u2060"
 
 
 def variables(text: str) -> list[str]:
@@ -29,7 +31,7 @@ def variables(text: str) -> list[str]:
 
 def unseen(text: str) -> list[str]:
     """Characters that nobody sees, or that change how others are seen."""
-    return [character for character in text if unicodedata.category(character) in _UNSEEN]
+    return [each for each in text if unicodedata.category(each) in _UNSEEN and each != JOINER]
 
 
 def marked_up(description: str) -> list[str]:

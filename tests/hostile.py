@@ -51,6 +51,8 @@ HOSTILE = [
     "**bold** _slanted_ `code` ~~gone~~",
     "# heading",
     "1. one",
+    "12) twelve",
+    "a/b$job",
     "+ one",
     "    code",
     "> quoted",

@@ -21,7 +21,7 @@ from scenes.story import Cast, Story, story
 # Beside the workflow's own name, where a vocabulary has many workflows and no steps, or is that of an engine.
 _OTHERS = ("refunds", "invoices")
 _HOURLY = "0 * * * *"
-_CLOSE = 8 * 3600
+_CLOSE = 7 * 3600
 
 
 def cast(workflow: Workflow, profile: Profile) -> Cast:

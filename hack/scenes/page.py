@@ -33,9 +33,11 @@ class Page:
     def __post_init__(self) -> None:
         eager = bool(self.profile.by_role("library.info"))
         counted = {f.name for f in self.profile.families if f.role == "run.succeeded"}
+        observed = {f"{f.name}_count" for f in self.profile.families if f.type == "histogram"}
         for family in self.profile.families:
-            good_only = f"{family.name}_count" in counted
-            part = _Part(family, self.values, good_only=good_only)
+            if family.name in observed:
+                continue  # the histogram counts it
+            part = _Part(family, self.values, good_only=f"{family.name}_count" in counted)
             self._parts.setdefault(family.role, []).append(part)
             if family.type == "info":
                 self.values[(family.name, tuple((n, "1.0.0") for n in family.labels.values()))] = 1

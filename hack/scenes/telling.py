@@ -69,7 +69,7 @@ def _run(run: Run, _: Story) -> _Told:
     yield end, "run.duration", end - run.start, who | outcome
     yield end, "run.last_finish", end, who
     yield end, "run.failed" if run.error else "run.succeeded", 1, who | {"error": run.error}
-    if run.error and run.dice < 0.2:
+    if run.error and run.dice < 0.4:
         yield end, "run.retried", 1, who
     if not run.error:
         yield end, "run.last_success", end, who
@@ -139,7 +139,7 @@ def _durability(run: Run, _: Story) -> _Told:
     if run.dice < 0.03 or run.error:
         yield run.start, "restore.duration", 0.05 + run.dice, who
         yield run.start, "restore.replayed", 5 + 60 * run.dice, who
-    good = run.dice < 0.995
+    good = run.error != CAUSE or run.dice < 0.9
     yield end, "checkpoint.finished", 1, who | {"outcome": "good" if good else "bad"}
     yield end, "checkpoint.duration", 0.02 + 0.2 * run.dice**3, who
     yield end, "checkpoint.size", 200_000 + 100_000 * run.dice, who

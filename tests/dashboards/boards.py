@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import grafana_text
 import yaml
 
 from flowgauge import profiles
@@ -28,19 +29,21 @@ LOGS = "https://logs.example/?ns={{namespace}}&app={{workflow}}&from={{from}}&to
 TRACES = "https://traces.example/{{namespace}}/{{workflow}}?from={{from}}&to={{to}}"
 
 SIXTEEN = [{"name": f"s{i}", "objective": 99, "success": {}} for i in range(16)]
+TWICE = [
+    {"name": f"fast{objective}", "objective": objective, "latency": {"threshold": "5s"}}
+    for objective in (95, 99)
+]
 # What no example has.
 SPECS: dict[str, dict[str, Any]] = {
     "plain": {},
     "native": {"scrape": {"nativeHistograms": True}},
     "pushed": {"scrape": {"mode": "Push"}},
     "objectives": {"slos": SIXTEEN},
+    "twice": {"slos": TWICE},
 }
 
 # Grafana replaces these by itself, whatever variables a dashboard has.
 BUILT_IN = {"__rate_interval": "217s", "__range": "1h", "__interval": "1m"}
-VARIABLE = re.compile(
-    r"\$(\w+)|\[\[(\w+?)(?::(\w+))?\]\]|\$\{(\w+)(?:\.([^:^\}]+))?(?::([^\}]+))?\}", re.ASCII
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +57,7 @@ class Board:
     workflow: str | None = None
     recorded: frozenset[str] = frozenset()
     spec: model.Spec | None = None
+    objectives: tuple[str, ...] = ()
 
     @functools.cached_property
     def body(self) -> dict[str, Any]:
@@ -92,7 +96,7 @@ class Board:
 
     def sent(self, text: str) -> str:
         """The text with values in the place of variables."""
-        return VARIABLE.sub(lambda found: BUILT_IN.get(called(found), ".+"), text)
+        return grafana_text.VARIABLE.sub(lambda found: BUILT_IN.get(called(found), ".+"), text)
 
 
 def called(found: re.Match[str]) -> str:
@@ -144,6 +148,7 @@ def of_workflow(name: str, body: dict[str, Any], profile: Profile) -> Board:
         workflow=workflow.name,
         recorded=frozenset(records(made)),
         spec=workflow.spec,
+        objectives=tuple(view.name for view in made.slos),
     )
 
 

@@ -6,6 +6,7 @@ the function says where. There is no Loki here, so the two rules about LogQL ref
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -80,6 +81,7 @@ def _sent(expr: str) -> str:
     return _VARIABLE.sub(lambda found: _INTERVALS.get(found[1], f"value_of_{found[1]}"), expr)
 
 
+@functools.cache
 def _nodes(expr: str) -> list[Any]:
     """The nodes of an expression; none where it does not parse, which is a finding of another rule."""
     found: list[Any] = []
@@ -225,7 +227,8 @@ def _rate_interval(board: Json) -> Found:
             ranged = call.args[0]
             seconds = getattr(getattr(ranged, "range", None), "total_seconds", lambda: None)()
             if f"{seconds or 0:.0f}s" != RATE_INTERVAL:
-                yield where, f"{call.prettify()} does not use $__rate_interval", ""
+                asked = "now" if target.get("instant") else ""
+                yield where, f"{call.prettify()} does not use $__rate_interval", asked
 
 
 def _calls(expr: str, *functions: str) -> Iterator[Any]:

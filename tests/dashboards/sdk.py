@@ -24,7 +24,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     from grafana_foundation_sdk.cog import plugins, runtime, variants
     from grafana_foundation_sdk.cog.encoder import JSONEncoder
-    from grafana_foundation_sdk.models import common, dashboard, prometheus
+    from grafana_foundation_sdk.models import dashboard, prometheus
 
 plugins.register_default_plugins()
 
@@ -91,7 +91,7 @@ def _object(value: Any, kind: type, path: str) -> Iterator[str]:
 
 def _may_be_missing(kind: type, key: str, hint: Any) -> bool:
     # A panel's own options have defaults in its plugin, which the types do not know.
-    of_plugin = kind.__module__ not in (dashboard.__name__, common.__name__, prometheus.__name__)
+    of_plugin = kind.__module__ not in (dashboard.__name__, prometheus.__name__)
     return of_plugin or _is_optional(hint) or (kind.__name__, key) in MAY_BE_MISSING
 
 
