@@ -32,7 +32,7 @@ nav>*{{overflow-wrap:anywhere}}
 .events ul{{list-style:none;margin:4px 0;padding:0;columns:3 340px;column-gap:24px}}
 .events li{{break-inside:avoid;overflow-wrap:anywhere;padding:1px 0}}
 .events time{{color:{theme.weak};white-space:nowrap}}
-main>details{{margin:10px 0 16px}}
+main>*{{margin:10px 0 16px}}
 main>details>summary{{cursor:pointer;padding:4px 0}}
 .badge{{font-size:12px;color:{theme.weak};margin-left:8px}}
 .grid{{display:grid;grid-template-columns:repeat({COLUMNS},minmax(0,1fr));grid-auto-rows:{ROW}px;gap:{GAP}px}}
@@ -54,7 +54,7 @@ svg *{{stroke-linejoin:round;stroke-linecap:butt}}
 .legend i{{width:16px;height:0;margin-right:6px;flex:none}}
 .legend summary{{cursor:pointer;color:{theme.weak}}}
 .stats{{flex:1;min-height:0;display:flex;flex-wrap:wrap;gap:4px}}
-.stat{{flex:1 1 90px;min-width:0;min-height:0;display:flex;flex-direction:column;align-items:center;justify-content:center;border-radius:2px;overflow:hidden;container-type:size;text-align:center}}
+.stat{{flex:1 1 120px;min-width:0;min-height:0;display:flex;flex-direction:column;align-items:center;justify-content:center;border-radius:2px;overflow:hidden;container-type:size;text-align:center}}
 .stat .name{{font-size:13px;max-width:96%;overflow:hidden;text-overflow:ellipsis;white-space:nowrap;flex:none}}
 .stat .value{{font-weight:500;line-height:1.1;font-size:clamp(13px,min(52cqh,calc(150cqw / var(--n))),54px);max-width:96%;overflow-wrap:anywhere}}
 .empty{{margin:auto;color:{theme.weak};font-size:15px;text-align:center;overflow-wrap:anywhere}}
