@@ -110,6 +110,39 @@ def test_the_dashboard_of_a_workflow_is_the_one_that_would_be_applied(history, t
 
 
 @pytest.mark.parts
+@pytest.mark.parametrize("mode", ["ConfigMap", "GrafanaDashboard"])
+def test_however_a_dashboard_reaches_grafana_it_is_drawn(history, tmp_path, mode):
+    url, end = history
+    file = tmp_path / "w.yaml"
+    given = Path(ORDERS).read_text(encoding="utf-8")
+    file.write_text(
+        given.replace("spec:\n", f"spec:\n  dashboard: {{mode: {mode}}}\n"), encoding="utf-8"
+    )
+
+    words = [
+        "--logs-url",
+        "https://logs.example/{{namespace}}?to={{to}}",
+        "--html",
+        tmp_path / "o.html",
+    ]
+    assert run("-f", file, "--prometheus", url, "--until", end, *words) == 0
+    assert f"https://logs.example/shop?to={end}000" in (tmp_path / "o.html").read_text(
+        encoding="utf-8"
+    )
+
+
+def test_a_workflow_without_a_dashboard_is_told(tmp_path, capsys):
+    file = tmp_path / "w.yaml"
+    given = Path(ORDERS).read_text(encoding="utf-8")
+    file.write_text(
+        given.replace("spec:\n", "spec:\n  dashboard: {mode: None}\n"), encoding="utf-8"
+    )
+
+    assert run("-f", file, "--prometheus", NOWHERE, "--html", tmp_path / "o.html") == 1
+    assert "orders has no dashboard: spec.dashboard.mode is None" in capsys.readouterr().err
+
+
+@pytest.mark.parts
 def test_several_workflows_are_a_file_each(history, tmp_path):
     url, end = history
     contd = ROOT / "examples/contd/workflow.yaml"
@@ -294,7 +327,9 @@ def test_pictures_are_as_wide_as_a_desk_and_as_a_phone(history, own, tmp_path, b
         "own-1280.png": 1280,
         "own-390.png": 390,
     }
-    assert size(tmp_path / "p/own-390.png")[1] > size(tmp_path / "p/own-1280.png")[1] > 300
+    assert size(tmp_path / "p/own-390.png")[1] > size(tmp_path / "p/own-1280.png")[1]
+    # As high as the page, which is less than a window.
+    assert 300 < size(tmp_path / "p/own-1280.png")[1] < 600
 
 
 def size(path):

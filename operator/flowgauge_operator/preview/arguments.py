@@ -59,6 +59,14 @@ def _what(parser: argparse.ArgumentParser) -> None:
         "--runbook-base-url", type=cli.reader(values.runbook_url), default="", metavar="URL",
         help="folder of the runbooks, or a URL with {alert} in the place of a page's name",
     )  # fmt: skip
+    for what in ("logs", "traces"):
+        group.add_argument(
+            f"--{what}-url",
+            type=cli.reader(values.template),
+            default="",
+            metavar="URL",
+            help=f"where dashboards link to for {what}, as for generate",
+        )
 
 
 def _where(parser: argparse.ArgumentParser) -> None:

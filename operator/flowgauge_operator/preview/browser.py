@@ -169,7 +169,8 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 async def _take(browser: _Browser, shot: Shot) -> list[Path]:
     screen = {"width": shot.width, "deviceScaleFactor": 1, "mobile": shot.width < 768}
-    await browser.ask("Emulation.setDeviceMetricsOverride", height=900, **screen)
+    # A page is never told to be less high than its window.
+    await browser.ask("Emulation.setDeviceMetricsOverride", height=100, **screen)
     browser.events.clear()
     await browser.ask("Page.navigate", url=shot.page.resolve().as_uri())
     await browser.wait("Page.loadEventFired")

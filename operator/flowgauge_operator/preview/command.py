@@ -67,7 +67,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _boards(arguments: argparse.Namespace) -> Iterator[tuple[str, Board]]:
-    options = Options(runbook_url=arguments.runbook_base_url, grafana_url=arguments.grafana_url)
+    options = Options(
+        runbook_url=arguments.runbook_base_url,
+        grafana_url=arguments.grafana_url,
+        logs_url=arguments.logs_url,
+        traces_url=arguments.traces_url,
+    )
     for path in arguments.from_json:
         yield _slug(Path(path).stem), board.board(_json(_text(path), path))
     if arguments.dashboard != "workflow":

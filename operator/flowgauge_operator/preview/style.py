@@ -32,7 +32,7 @@ nav>*{{overflow-wrap:anywhere}}
 .events ul{{list-style:none;margin:4px 0;padding:0;columns:3 340px;column-gap:24px}}
 .events li{{break-inside:avoid;overflow-wrap:anywhere;padding:1px 0}}
 .events time{{color:{theme.weak};white-space:nowrap}}
-main>details{{margin:10px 0 16px}}
+main>*{{margin:10px 0 16px}}
 main>details>summary{{cursor:pointer;padding:4px 0}}
 .badge{{font-size:12px;color:{theme.weak};margin-left:8px}}
 .grid{{display:grid;grid-template-columns:repeat({COLUMNS},minmax(0,1fr));grid-auto-rows:{ROW}px;gap:{GAP}px}}
@@ -54,7 +54,7 @@ svg *{{stroke-linejoin:round;stroke-linecap:butt}}
 .legend i{{width:16px;height:0;margin-right:6px;flex:none}}
 .legend summary{{cursor:pointer;color:{theme.weak}}}
 .stats{{flex:1;min-height:0;display:flex;flex-wrap:wrap;gap:4px}}
-.stat{{flex:1 1 90px;min-width:0;min-height:0;display:flex;flex-direction:column;align-items:center;justify-content:center;border-radius:2px;overflow:hidden;container-type:size;text-align:center}}
+.stat{{flex:1 1 120px;min-width:0;min-height:0;display:flex;flex-direction:column;align-items:center;justify-content:center;border-radius:2px;overflow:hidden;container-type:size;text-align:center}}
 .stat .name{{font-size:13px;max-width:96%;overflow:hidden;text-overflow:ellipsis;white-space:nowrap;flex:none}}
 .stat .value{{font-weight:500;line-height:1.1;font-size:clamp(13px,min(52cqh,calc(150cqw / var(--n))),54px);max-width:96%;overflow-wrap:anywhere}}
 .empty{{margin:auto;color:{theme.weak};font-size:15px;text-align:center;overflow-wrap:anywhere}}
@@ -65,7 +65,7 @@ svg *{{stroke-linejoin:round;stroke-linecap:butt}}
 table{{border-collapse:collapse;width:100%;font-size:13px}}
 th{{text-align:left;font-weight:500;color:{theme.weak};position:sticky;top:0;background:{theme.panel}}}
 th,td{{padding:4px 8px;border-bottom:1px solid {theme.line};vertical-align:top}}
-td{{overflow-wrap:anywhere;min-width:64px}}
+td{{overflow-wrap:break-word;max-width:420px}}
 .number{{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}}
 .scale{{display:flex;align-items:center;gap:8px;margin:4px 0 0;font-size:12px;color:{theme.weak}}}
 .scale i{{width:140px;height:8px}}
@@ -81,6 +81,7 @@ body>*{{padding:0 {EDGE_NARROW}px}}
 h3{{white-space:normal;overflow-wrap:anywhere;max-height:120px}}
 .stat{{min-height:90px}}
 .events ul{{columns:1}}
+td{{max-width:220px}}
 table{{font-size:12px}}
 th,td{{padding:4px 6px}}
 }}

@@ -14,6 +14,7 @@ from flowgauge_operator.preview.frames import Column, Table
 from flowgauge_operator.preview.window import clock
 
 _MOST_ROWS = 200
+_NARROW_COLUMNS = 5
 _CELL = re.compile(
     r"\$\{__(?:data\.fields(?:\.([^}:\[\]]+)|\[\"?([^\"\]]+)\"?\])|value\.(raw|text|numeric))(?::[^}]*)?\}"
 )
@@ -39,7 +40,13 @@ def table(panel: Panel, answers: Answers, theme: Theme, grafana: str = "") -> st
     )
     notes = [f"The transformation {name} is not known to the preview." for name in unknown]
     notes += [f"{count - _MOST_ROWS} more rows."] if count > _MOST_ROWS else []
-    told = "".join(f'<p class="note">{markup.text(note)}</p>' for note in notes)
+    # On a phone, and in its picture, nothing else tells that there is more to the right.
+    cue = (
+        f'<p class="note narrow">↔ {len(columns)} columns; move the table to see all.</p>'
+        if len(columns) > _NARROW_COLUMNS
+        else ""
+    )
+    told = cue + "".join(f'<p class="note">{markup.text(note)}</p>' for note in notes)
     label = markup.text(panel.title, 200)
     return (
         f'<div class="table" role="region" tabindex="0" aria-label="{label}"><table><thead><tr>{head}</tr></thead>'
