@@ -115,6 +115,10 @@ bench-rules: setup tools ## the rules of objectives beside Sloth's and Pyrra's: 
 bench-library: $(VENV)/.done ## the library beside its peers (ARGS=--quick for a smoke check)
 	@$(PY) -m benchmarks.library $(ARGS)
 
+.PHONY: bench-render
+bench-render: $(VENV)/.done ## what rendering costs, beside the Foundation SDK and grafanalib (ARGS=--quick for a smoke check)
+	@$(PY) -m benchmarks.render $(ARGS)
+
 # -- upkeep -----------------------------------------------------------------------------------------------------------
 
 .PHONY: lock

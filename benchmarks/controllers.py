@@ -3,9 +3,9 @@
     make bench-operator N=1000
 
 Both are started on objects that exist already: cold, when nothing is made of them yet, and again with nothing changed.
-Ours makes three children and a status for each workflow with one objective, and a shared monitor for each namespace;
-Sloth makes one rule object and a status. The rounds of the two take turns; figures are medians over the rounds. CPU is
-that of the processes, user and system, from the kernel's accounting.
+Ours makes three children and a status for each workflow with one objective, and a monitor and a ConfigMap with dashboards
+for each namespace; Sloth makes one rule object and a status. The rounds of the two take turns; figures are medians over
+the rounds. CPU is that of the processes, user and system, from the kernel's accounting.
 """
 
 from __future__ import annotations

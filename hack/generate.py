@@ -14,7 +14,8 @@ import yaml
 
 import references
 import runbooks
-from flowgauge_operator import cli, crd
+from flowgauge_operator import cli, crd, layout
+from flowgauge_operator.render import Options, shared
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -37,6 +38,8 @@ def files() -> Iterator[tuple[Path, str]]:
         )
         yield ROOT / "crds" / name, text
         yield ROOT / "charts/flowgauge/crds" / name, text
+    for name, text in shared.board_files(None, Options()).items():
+        yield ROOT / "charts/flowgauge/dashboards" / name, layout.readable(text)
     yield ROOT / "docs/roles.md", references.roles()
     yield ROOT / "docs/alerts.md", references.alerts()
     yield ROOT / "docs/profiles.md", references.vocabularies()

@@ -24,6 +24,9 @@ WANTED = {
     "aioprometheus": ("aioprometheus==23.12.0",),
     "autometrics": ("autometrics==1.0.0",),  # wants prometheus-client < 0.18
     "ddsketch": ("ddsketch==3.0.1",),
+    # Without the pin, pip takes 1769699998!10.1.0, the types of Grafana 10.1.
+    "grafana_foundation_sdk": ("grafana-foundation-sdk==0.0.21",),
+    "grafanalib": ("grafanalib==0.7.1",),
     "opentelemetry": ("opentelemetry-sdk==1.45.2", "opentelemetry-exporter-prometheus==0.66b2"),
 }
 
@@ -52,9 +55,11 @@ def prepare(name: str) -> Environment:
     return Environment(python, _versions(python))
 
 
-def lock() -> None:
-    """Pin the requirements anew, with hashes."""
+def lock(only: str = "") -> None:
+    """Pin the requirements anew, with hashes; of one peer, or of all."""
     for name, packages in WANTED.items():
+        if only not in ("", name):
+            continue
         subprocess.run(
             [_uv(), "pip", "compile", "-", "--generate-hashes", "--no-header", "--quiet", "--universal",
              "--python-version", "3.11", "--output-file", str(FOLDER / f"{name}.txt")],

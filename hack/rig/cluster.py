@@ -7,6 +7,7 @@ with Cluster(stack=True) as cluster:
 
 from __future__ import annotations
 
+import os
 import urllib.parse
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
@@ -15,14 +16,17 @@ from types import TracebackType
 from typing import Self
 
 from rig import audit as audits
-from rig import controlplane, given, namespace, scratch
+from rig import controlplane, fetch, given, namespace, scratch, tools
 from rig.access import Access
 from rig.client import Client, RigError
 from rig.controlplane import ControlPlane
 from rig.forward import Forwards
 from rig.kubectl import Kubectl, write_kubeconfig
 from rig.logs import Logs
+from rig.process import Process
 from rig.stack import Options, Stack
+
+_GRAFANA_OPERATOR = "127.0.0.1"
 
 
 class Cluster(Client):
@@ -149,6 +153,45 @@ class Cluster(Client):
         if self._state_metrics_url is None:
             self._state_metrics_url = self._stack.kube_state_metrics()
         return self._state_metrics_url
+
+    def install_grafana_operator(self) -> None:
+        """Install the CRDs of grafana-operator, as its chart does before it starts anything."""
+        names = [
+            f"crd/{file.stem.partition('_')[2]}.grafana.integreatly.org"
+            for file in sorted(tools.crds("grafana-operator").iterdir())
+        ]
+        self.kubectl("apply", "--server-side", f"--filename={tools.crds('grafana-operator')}")
+
+        def are_established() -> bool:
+            # `kubectl wait` fails on a kind that has no status yet.
+            return all(
+                "Established"
+                in self.kubectl(
+                    "get", name, "--output=jsonpath={.status.conditions[?(@.status=='True')].type}"
+                )
+                for name in names
+            )
+
+        self.wait_for(are_established, 60, "the kinds of grafana-operator")
+
+    def start_grafana_operator(self) -> Process:
+        """Start grafana-operator, which needs its CRDs, and return its process; there is no Grafana here."""
+        process = Process(
+            "grafana-operator",
+            [
+                tools.path("grafana-operator"),
+                f"--metrics-bind-address={_GRAFANA_OPERATOR}:8092",
+                f"--health-probe-bind-address={_GRAFANA_OPERATOR}:8093",
+                "--pprof-addr=",
+            ],
+            log=self.logs / "grafana-operator.log",
+            env=dict(os.environ) | {"KUBECONFIG": str(self.kubeconfig)},
+            cwd=self.run_folder,
+        )
+        process.start()
+        self.before_stop(process.stop)
+        process.wait_ready(lambda: fetch.is_ok(f"http://{_GRAFANA_OPERATOR}:8093/readyz"), 60)
+        return process
 
     def before_stop(self, callback: Callable[[], object], *, namespace: str = "") -> None:
         """Call this before any part stops: an API server waits for the clients it still has.

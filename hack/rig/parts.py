@@ -200,6 +200,17 @@ TOOLS: tuple[Tool, ...] = (
         seconds=150,
     ),
     GoTool(
+        name="grafana-operator",
+        # Newer ones embed parts of Grafana that are no modules of their own.
+        module="github.com/grafana/grafana-operator/v5",
+        binaries={"grafana-operator": "github.com/grafana/grafana-operator/v5"},
+        stamps=lambda version: {
+            "github.com/grafana/grafana-operator/v5/embeds.Version": version,
+        },
+        crds=("github.com/grafana/grafana-operator/v5/api/v1beta1",),
+        seconds=100,
+    ),
+    GoTool(
         name="pint",
         module="github.com/cloudflare/pint",
         binaries={"pint": "github.com/cloudflare/pint/cmd/pint"},

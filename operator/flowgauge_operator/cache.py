@@ -10,9 +10,17 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from flowgauge.profiles import Profile
-from flowgauge_operator import names
-from flowgauge_operator.kinds import Kind, Ref
-from flowgauge_operator.render import Rendered
+from flowgauge_operator import names, synchronized
+from flowgauge_operator.kinds import GRAFANA_DASHBOARD, Kind, Ref
+from flowgauge_operator.render import Rendered, Share
+from flowgauge_operator.synchronized import Synchronized
+
+
+class Shares(NamedTuple):
+    """What the known workflows of a namespace share; there may be more while not all are known."""
+
+    needed: frozenset[Share]
+    is_known: bool
 
 
 class Key(NamedTuple):
@@ -55,7 +63,9 @@ class ProfileEntry:
 class Child:
     """An object that carries our label: whose it is, what we applied, and whether it still stands so.
 
-    `is_verified` says that the content of this version is known: we wrote it, or looked at it.
+    `is_verified` says that the content of this version is known: we wrote it, or looked at it. `look` changes with
+    everything but the status, 0 where that is not known. `synchronized` is what grafana-operator says of it, None where
+    that is not known or the object is none of its.
     """
 
     kind: Kind
@@ -68,6 +78,8 @@ class Child:
     hash: str
     is_drifted: bool = False
     is_verified: bool = False
+    look: int = 0
+    synchronized: Synchronized | None = None
 
     @property
     def identity(self) -> tuple[str, str, str]:
@@ -97,14 +109,14 @@ class Expectation:
 class Cache:
     """Workflows, their children, and what was last rendered for them.
 
-    `shared_errors` has, by namespace, reason and message of why the shared monitor does not stand. `profiles` has the
+    `shared_errors` has, by namespace and object, reason and message of why what is shared does not stand. `profiles` has the
     objects by name; `no_profiles` is why they cannot be read at all, if that is so.
     """
 
     workflows: dict[Key, Entry] = field(default_factory=dict)
     children: dict[tuple[str, str, str], Child] = field(default_factory=dict)
     expected: dict[Key, Expectation] = field(default_factory=dict)
-    shared_errors: dict[str, tuple[str, str]] = field(default_factory=dict)
+    shared_errors: dict[str, dict[str, tuple[str, str]]] = field(default_factory=dict)
     profiles: dict[str, ProfileEntry] = field(default_factory=dict)
     no_profiles: str = ""
     _by_owner: dict[Key, set[tuple[str, str, str]]] = field(default_factory=dict)
@@ -178,15 +190,20 @@ class Cache:
             if not self.workflows[key].is_deleting
         )
 
-    def shares_monitor(self, namespace: str) -> bool | None:
-        """Whether a workflow of the namespace needs the shared monitor; None while that is not known for all."""
-        is_known = True
+    def shares(self, namespace: str) -> Shares:
+        """What the workflows of a namespace need of what it has once."""
+        needed, is_known = set[Share](), True
         for key in self.in_namespace(namespace):
             expected = self.expected.get(key)
-            if expected is not None and expected.rendered.shares_monitor:
-                return True
+            needed.update(expected.rendered.shares if expected else ())
             is_known &= expected is not None
-        return False if is_known else None
+        return Shares(frozenset(needed), is_known)
+
+    def synchronized(self, key: Key) -> Synchronized:
+        """What grafana-operator says of the dashboard of a workflow."""
+        boards = (child for child in self.children_of(key) if child.kind == GRAFANA_DASHBOARD)
+        told = next((board.synchronized for board in boards if board.synchronized), None)
+        return told or synchronized.NOT_YET
 
 
 def _discard(index: dict[Any, set[Any]], key: Any, member: Any) -> None:
@@ -222,7 +239,23 @@ def child_of(kind: Kind, body: Mapping[str, Any], digest: str | None = None) -> 
         hash=applied,
         is_drifted=digest is not None and digest != applied,
         is_verified=digest is not None,
+        look=_look(metadata),
+        synchronized=_synchronized(kind, body) if digest is not None else None,
     )
+
+
+def _look(metadata: Mapping[str, Any]) -> int:
+    """A number that changes with everything in an object but its status; 0 where the API server does not count changes."""
+    if not (generation := metadata.get("generation")):
+        return 0
+    maps = (metadata.get(key) or {} for key in ("labels", "annotations"))
+    owners = [owner["uid"] for owner in metadata.get("ownerReferences") or []]
+    facts = (generation, metadata["uid"], *(frozenset(m.items()) for m in maps), *owners)
+    return hash((*facts, metadata.get("deletionTimestamp")))
+
+
+def _synchronized(kind: Kind, body: Mapping[str, Any]) -> Synchronized | None:
+    return synchronized.of(body) if kind == GRAFANA_DASHBOARD else None
 
 
 def _slim(body: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -7,17 +7,19 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import yaml
 
 from flowgauge import profiles
 from flowgauge.profiles import Profile, ProfileError, StrictLoader
-from flowgauge_operator import model, names, promql, values, vocabulary
-from flowgauge_operator.kinds import PROFILE
+from flowgauge_operator import folder, layout, model, names, promql, values, vocabulary
+from flowgauge_operator.kinds import GRAFANA_DASHBOARD, PROFILE
 from flowgauge_operator.model import SpecError
-from flowgauge_operator.render import Capabilities, Options, Rendered, render, scrape
+from flowgauge_operator.render import Capabilities, Options, Rendered, Share, render, shared
 from flowgauge_operator.render.manifest import Manifest, hashed
+
+_T = TypeVar("_T")
 
 
 class InputError(ValueError):
@@ -54,9 +56,9 @@ def _text(dumper: yaml.CSafeDumper, value: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _text)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command."""
-    arguments = _parser().parse_args(argv)
+def main(argv: Sequence[str] | None = None, *, more: Iterable[Callable[[Any], None]] = ()) -> int:
+    """Run one command; `more` add commands that ask others than the files they are given."""
+    arguments = _parser(more).parse_args(argv)
     try:
         code: int = arguments.run(arguments)
     except InputError as error:
@@ -69,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(more: Iterable[Callable[[Any], None]] = ()) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="flowgauge",
         description="Render and check the monitoring of workflows, without a cluster.",
@@ -81,14 +83,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     generate.add_argument(
         "--runbook-base-url",
-        type=_reader(values.runbook_url),
+        type=reader(values.runbook_url),
         default="",
         metavar="URL",
         help="folder of the runbooks that alerts link to, or a URL with {alert} in the place of a page's name",
     )
     generate.add_argument(
         "--grafana-url",
-        type=_reader(values.link),
+        type=reader(values.link),
         default="",
         metavar="URL",
         help="Grafana that alerts link to",
@@ -96,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     for what in ("logs", "traces"):
         generate.add_argument(
             f"--{what}-url",
-            type=_reader(values.template),
+            type=reader(values.template),
             default="",
             metavar="URL",
             help=f"where dashboards link to for {what}, with {{{{namespace}}}}, {{{{workflow}}}}, {{{{from}}}} and {{{{to}}}}",
@@ -106,15 +108,59 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="rules as ConfigMaps and prometheus.io annotations, as where Prometheus Operator is missing",
     )
+    _delivery_options(generate)
     _command(commands, "validate", "say what the operator would refuse", _validate)
     _profile_commands(commands)
+    for register in more:
+        register(commands)
     return parser
 
 
-def _reader(read: Callable[[str], str]) -> Callable[[str], str]:
+def _delivery_options(generate: argparse.ArgumentParser) -> None:
+    generate.add_argument(
+        "--dashboard-mode",
+        type=reader(values.dashboard_mode),
+        default="ConfigMap",
+        metavar="MODE",
+        help="ConfigMap, GrafanaDashboard or None where a workflow does not say how its dashboard reaches Grafana",
+    )
+    generate.add_argument(
+        "--dashboard-folder",
+        type=reader(values.folder),
+        default="{namespace}",
+        metavar="FOLDER",
+        help="Grafana folder where a workflow names none; {namespace} stands for its namespace, which is the default",
+    )
+    generate.add_argument(
+        "--dashboard-instances",
+        type=reader(lambda text: dict(values.labels(text))),
+        default=Options().dashboard_instances,
+        metavar="KEY=VALUE,...",
+        help="labels of the Grafana objects that GrafanaDashboards are for",
+    )
+    generate.add_argument(
+        "--without-namespace-dashboards",
+        action="store_true",
+        help="no dashboards of a namespace as a whole",
+    )
+    generate.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="write a file for each object into this folder instead of printing, and the dashboards as plain JSON",
+    )
+    generate.add_argument(
+        "--dashboards-path",
+        default="/var/lib/grafana/dashboards",
+        metavar="PATH",
+        help="with --out: where Grafana finds the folder `dashboards`",
+    )
+
+
+def reader(read: Callable[[str], _T]) -> Callable[[str], _T]:
     """A reader of flags whose remedy argparse shows."""
 
-    def value(text: str) -> str:
+    def value(text: str) -> _T:
         try:
             return read(text.strip())
         except ValueError as error:
@@ -180,22 +226,77 @@ def _version() -> str:
 
 
 def _generate(arguments: argparse.Namespace) -> int:
-    options = Options(
+    options = _options(arguments)
+    capabilities = (
+        Capabilities(frozenset({GRAFANA_DASHBOARD.kind}))
+        if arguments.without_prometheus_operator
+        else Capabilities()
+    )
+    found = objects(_read(arguments.filename))
+    known = _profiles([*_given(arguments.profile), *found.profiles])
+    manifests = _manifests(found.workflows, options, capabilities, known)
+    if arguments.out is None:
+        sys.stdout.write(_dumped(manifests))
+        sys.stdout.flush()
+    else:
+        _check_once(found.workflows)
+        _write(arguments.out, manifests, options, arguments.dashboards_path)
+    for name, body in found.workflows:
+        _print_warnings(body, name, _render(body, options, capabilities, known))
+    return 0
+
+
+def _options(arguments: argparse.Namespace) -> Options:
+    return Options(
         runbook_url=arguments.runbook_base_url,
         grafana_url=arguments.grafana_url,
         logs_url=arguments.logs_url,
         traces_url=arguments.traces_url,
+        dashboard_mode=arguments.dashboard_mode,
+        dashboard_folder=arguments.dashboard_folder,
+        dashboard_instances=arguments.dashboard_instances,
+        namespace_dashboards=not arguments.without_namespace_dashboards
+        and arguments.dashboard_mode != "None",
     )
-    capabilities = (
-        Capabilities(frozenset()) if arguments.without_prometheus_operator else Capabilities()
-    )
-    found = objects(_read(arguments.filename))
-    known = _profiles([*_given(arguments.profile), *found.profiles])
-    sys.stdout.write(_generated(found.workflows, options, capabilities, known))
-    sys.stdout.flush()
-    for name, body in found.workflows:
-        _print_warnings(body, name, _render(body, options, capabilities, known))
-    return 0
+
+
+def _check_once(workflows: Sequence[tuple[str, dict[str, Any]]]) -> None:
+    """One of two files would silently take the place of the other."""
+    seen = set[str]()
+    for source, body in workflows:
+        if (title := _title(body)) in seen:
+            raise InputError(f"{source}: {title} is there twice; remove one of them")
+        seen.add(title)
+
+
+def _write(target: Path, manifests: Sequence[Manifest], options: Options, path: str) -> None:
+    files = {
+        **layout.manifests(manifests, lambda manifest: _dumped([manifest])),
+        **layout.dashboards(manifests, options),
+        **layout.everywhere(options),
+        **layout.provisioning(path),
+    }
+    try:
+        told = folder.write(target, files)
+    except folder.FolderError as error:
+        raise InputError(str(error)) from error
+    print("\n".join(told) or f"{target} is up to date")
+
+
+def each_rendered(
+    filenames: Sequence[str], profile_files: Sequence[str], options: Options
+) -> Iterator[tuple[str, dict[str, Any], Rendered]]:
+    """The workflows in files, each with its file, as the operator would render them.
+
+    Raises:
+        InputError: a file or a workflow in it cannot be used.
+    """
+    found = objects(_read(filenames))
+    known = _profiles([*_given(profile_files), *found.profiles])
+    for source, body in found.workflows:
+        if messages := problems(body, known=known):
+            raise InputError(f"{source}: {_title(body)}: {'; '.join(messages)}")
+        yield source, body, _render(body, options, None, known)
 
 
 def _validate(arguments: argparse.Namespace) -> int:
@@ -327,32 +428,34 @@ def generated(
         InputError: the text or a workflow in it cannot be used.
     """
     found = objects([(source, text)])
-    return _generated(
-        found.workflows, options or Options(), capabilities, _profiles(found.profiles)
-    )
+    known = _profiles(found.profiles)
+    return _dumped(_manifests(found.workflows, options or Options(), capabilities, known))
 
 
-def _generated(
+def _manifests(
     workflows: Sequence[tuple[str, dict[str, Any]]],
     options: Options,
     capabilities: Capabilities | None,
     known: Mapping[str, Profile],
-) -> str:
-    shared, manifests = dict[str, Manifest](), list[Manifest]()
+) -> list[Manifest]:
+    """What namespaces share, then what each workflow has of its own."""
+    shares, manifests = set[tuple[str, Share]](), list[Manifest]()
     for source, body in workflows:
         if messages := problems(body, capabilities, known):
             raise InputError(f"{source}: {_title(body)}: {'; '.join(messages)}")
         workflow = model.parse(body)
         rendered = _render(body, options, capabilities, known)
-        if rendered.shares_monitor:
-            monitor = scrape.shared_monitor(workflow.namespace, dict(options.monitor_labels))
-            shared[workflow.namespace] = hashed(monitor, options.keys)
-        manifests += [hashed(child, options.keys) for child in rendered.children]
-    everything = [*shared.values(), *manifests]
-    if not everything:
+        shares |= {(workflow.namespace, share) for share in rendered.shares}
+        manifests += rendered.children
+    common = [shared.manifest(share, namespace, options) for namespace, share in sorted(shares)]
+    return [hashed(manifest, options.keys) for manifest in (*common, *manifests)]
+
+
+def _dumped(manifests: Sequence[Manifest]) -> str:
+    if not manifests:
         return ""
     return yaml.dump_all(
-        everything, Dumper=_Dumper, sort_keys=False, width=10**6, allow_unicode=True
+        manifests, Dumper=_Dumper, sort_keys=False, width=10**6, allow_unicode=True
     )
 
 

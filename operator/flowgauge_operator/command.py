@@ -9,9 +9,10 @@ def flowgauge() -> int:
     """Run the command line."""
     try:
         from flowgauge_operator import cli  # noqa: PLC0415 - only now it is needed
+        from flowgauge_operator.preview import arguments  # noqa: PLC0415
     except ModuleNotFoundError as error:
         return _explain(error)
-    return cli.main()
+    return cli.main(more=[arguments.register])
 
 
 def operator() -> int:

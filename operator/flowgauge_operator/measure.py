@@ -159,6 +159,8 @@ def families(text: str, scope: Scope) -> tuple[Family, ...]:
 
 def legend(text: str, query: str, scope: Scope) -> str:
     """A legend format in which `{{step}}` and other semantic labels carry the vocabulary's own label names."""
+    if "{{" not in text:
+        return text
     known = {
         semantic: label
         for family in families(query, scope)

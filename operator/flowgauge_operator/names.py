@@ -37,6 +37,11 @@ INTERVAL = f"{GROUP}/interval"
 TIMEOUT = f"{GROUP}/timeout"
 
 SHARED_MONITOR = "flowgauge-shared"
+SHARED_DASHBOARDS = (
+    "flowgauge-dashboards"  # a ConfigMap with both; as GrafanaDashboards they are two objects
+)
+SHARED_FLEET = "flowgauge-fleet"
+SHARED_OBJECTIVES = "flowgauge-objectives"
 PORT = "metrics"  # what every Service port is called, whatever the pod's port is
 
 _DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")

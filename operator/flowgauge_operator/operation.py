@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -33,6 +34,7 @@ CHILDREN = (
     kinds.POD_MONITOR,
     kinds.PROMETHEUS_RULE,
     kinds.ALERTMANAGER_CONFIG,
+    kinds.GRAFANA_DASHBOARD,
 )
 WATCHED = (
     Watched(kinds.WORKFLOW),
@@ -44,6 +46,7 @@ _OPTIONAL = {
     kinds.POD_MONITOR,
     kinds.PROMETHEUS_RULE,
     kinds.ALERTMANAGER_CONFIG,
+    kinds.GRAFANA_DASHBOARD,
 }
 # After a change somebody waits for the workflow to be Ready. One that does not get there must not cost this for ever.
 _IMPATIENT_SECONDS = 5.0
@@ -68,6 +71,12 @@ def options(settings: Settings) -> Options:
         monitor_labels=dict(settings.monitor_labels),
         rule_labels=dict(settings.rule_labels),
         alertmanager_config_labels=dict(settings.alertmanager_config_labels),
+        dashboard_mode=settings.dashboard_mode,
+        dashboard_folder=settings.dashboard_folder,
+        dashboard_instances=dict(settings.dashboard_instances),
+        dashboard_cross_namespace=settings.dashboard_cross_namespace,
+        dashboard_resync=settings.dashboard_resync,
+        namespace_dashboards=settings.namespace_dashboards and settings.dashboard_mode != "None",
     )
 
 
@@ -360,11 +369,22 @@ class Operation:
             return
         if known is not None and known.is_verified and known.version == child.version:
             return  # the echo of our own write
+        if known is not None and known.look == child.look != 0:
+            self._on_child_status(known, child)
+            return
         self._cache.put_child(child)
         for owner in {self._cache.owner_of(known or child), self._cache.owner_of(child)}:
             # The news of our own write may come before its answer: the end of the turn tells which it was.
             if not self._queue.has_turn(owner):
                 self._queue.add(owner)
+
+    def _on_child_status(self, known: cache.Child, child: cache.Child) -> None:
+        """Remember that only the status of a child is new; grafana-operator writes it every ten seconds at worst."""
+        if not child.workflow:
+            self._cache.put_child(dataclasses.replace(known, version=child.version))
+            return
+        self._cache.put_child(dataclasses.replace(child, synchronized=known.synchronized))
+        self._queue.add_after(self._cache.owner_of(child), self._settings.verify_interval)
 
     async def _turn(self, key: Key, force: bool) -> float | None:
         started = time.perf_counter()

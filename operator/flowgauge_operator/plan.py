@@ -39,10 +39,13 @@ class Delete:
 Step = Apply | Delete
 
 
-def plan(desired: Sequence[Manifest], seen: Iterable[Child], owner: str) -> list[Step]:
+def plan(
+    desired: Sequence[Manifest], seen: Iterable[Child], owner: str, *, prune: bool = True
+) -> list[Step]:
     """The steps from `seen` to `desired` for the owner's uid ('' for what has no owner).
 
-    Applies come before deletes: a rule under a new name must be there before the one under the old name goes.
+    Applies come before deletes: a rule under a new name must be there before the one under the old name goes. Without
+    `prune` nothing is deleted.
     """
     known = {child.identity: child for child in seen}
     steps: list[Step] = []
@@ -54,7 +57,7 @@ def plan(desired: Sequence[Manifest], seen: Iterable[Child], owner: str) -> list
             steps.append(Apply(manifest, is_new=False, is_drifted=True))
         elif child.hash != manifest["metadata"]["annotations"][names.HASH]:
             steps.append(Apply(manifest, is_new=False, is_drifted=False))
-    gone = (child for child in known.values() if child.owner == owner)
+    gone = (child for child in known.values() if prune and child.owner == owner)
     steps += [Delete(child.ref) for child in gone]
     return steps
 

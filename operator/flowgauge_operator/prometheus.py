@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 import aiohttp
 import orjson
@@ -22,6 +23,12 @@ class PrometheusError(Exception):
     """Prometheus could not be asked, or did not understand."""
 
 
+def without_credentials(url: str) -> str:
+    """The URL as it may be shown: user and password in it are nobody's business."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
 class Prometheus:
     """One Prometheus, or what speaks its HTTP API. An async context manager."""
 
@@ -29,6 +36,7 @@ class Prometheus:
         self, url: str, *, token_file: str = "", ca_file: str = "", timeout: float = 20
     ) -> None:
         self._url = url.rstrip("/")
+        self._shown = without_credentials(self._url)
         self._token_file = token_file
         self._ca_file = ca_file
         self._timeout = aiohttp.ClientTimeout(total=timeout)
@@ -72,6 +80,25 @@ class Prometheus:
             return Observation(error=str(error))
         return seen
 
+    async def instant(self, promql: str, time: float) -> dict[str, Any]:
+        """The answer to a query at an instant, with its type."""
+        return await self._send("POST", "/api/v1/query", {"query": promql, "time": f"{time:.3f}"})
+
+    async def over_time(self, promql: str, start: float, end: float, step: float) -> dict[str, Any]:
+        """The answer to a query at every step from `start` to `end`."""
+        form = {"start": f"{start:.3f}", "end": f"{end:.3f}", "step": f"{step:.3f}"}
+        return await self._send("POST", "/api/v1/query_range", {"query": promql, **form})
+
+    async def label_values(
+        self, label: str, selector: str, start: float, end: float
+    ) -> Sequence[str]:
+        """The values of a label of the selector's series between two instants; of all series without a selector."""
+        asked = {"start": f"{start:.3f}", "end": f"{end:.3f}"}
+        asked |= {"match[]": selector} if selector else {}
+        path = f"/api/v1/label/{quote(label, safe='')}/values?{urlencode(asked)}"
+        found: Any = await self._get(path)
+        return [str(value) for value in found]
+
     async def _runtime(self) -> dict[str, Any]:
         """Runtime information; nothing from what speaks the query API only, such as a layer above several."""
         with contextlib.suppress(PrometheusError):
@@ -97,7 +124,7 @@ class Prometheus:
                 body = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise PrometheusError(
-                f"{self._url} cannot be asked: {error or type(error).__name__}"
+                f"{self._shown} cannot be asked: {error or type(error).__name__}"
             ) from error
         return self._data(path, response.status, body)
 
@@ -111,7 +138,7 @@ class Prometheus:
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
             detail = "this is not the API of a Prometheus"
         raise PrometheusError(
-            f"{self._url}{path.partition('?')[0]} answered {status}: {detail[:200]}"
+            f"{self._shown}{path.partition('?')[0]} answered {status}: {detail[:200]}"
         )
 
     async def _headers(self) -> dict[str, str]:

@@ -6,6 +6,7 @@ rendering every selector is looked at again by a parser.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -51,6 +52,8 @@ def owner(namespace: str, workflow: str) -> tuple[tuple[str, str, str], ...]:
     return ((names.NAMESPACE_LABEL, "=", namespace), (names.WORKFLOW_LABEL, "=", workflow))
 
 
+# Workflows of one profile differ in some of their expressions, and have the others in common.
+@functools.lru_cache(maxsize=4096)
 def check(expr: str, namespace: str) -> None:
     """Refuse an expression that Prometheus would not take or that could read another namespace's series.
 
@@ -61,9 +64,10 @@ def check(expr: str, namespace: str) -> None:
     """
     tree = _parsed(expr)
     _check_type(tree)
-    for node in _nodes(tree):
+    nodes = _nodes(tree)
+    for node in nodes:
         _check_dialect(node)
-    for selector in selectors(expr):
+    for selector in _selectors(nodes):
         _check_regexes(selector)
         if not _is_bound(selector, namespace):
             raise ExpressionError(
@@ -77,9 +81,11 @@ def selectors(expr: str) -> Iterator[Any]:
     Raises:
         ExpressionError: the expression does not parse.
     """
-    for node in _nodes(_parsed(expr)):
-        if isinstance(node, promql_parser.VectorSelector):
-            yield node
+    yield from _selectors(_nodes(_parsed(expr)))
+
+
+def _selectors(nodes: Iterable[Any]) -> Iterator[Any]:
+    return (node for node in nodes if isinstance(node, promql_parser.VectorSelector))
 
 
 def _parsed(expr: str) -> Any:

@@ -16,10 +16,10 @@ from flowgauge.profiles import Profile, ProfileError
 from flowgauge_operator import errors, model, names, plan, status, vocabulary
 from flowgauge_operator.cache import Cache, Child, Entry, Expectation, Key, ProfileEntry, child_of
 from flowgauge_operator.condition import Resource
-from flowgauge_operator.kinds import PROFILE, SERVICE_MONITOR, WORKFLOW, Kind, Ref
+from flowgauge_operator.kinds import CONFIG_MAP, GRAFANA_DASHBOARD, PROFILE, WORKFLOW, Kind, Ref
 from flowgauge_operator.model import SpecError, Workflow
 from flowgauge_operator.promql import ExpressionError
-from flowgauge_operator.render import Capabilities, Options, Problem, Rendered, render, scrape
+from flowgauge_operator.render import Capabilities, Options, Problem, Rendered, render, shared
 from flowgauge_operator.render.manifest import Manifest, digest, hashed, owned
 from flowgauge_operator.status import Outcome, Policy
 from flowgauge_operator.verify import Observation, Owner, Verdict
@@ -216,35 +216,31 @@ class Reconciler:
         before = self._cache.expected.get(key)
         expected = Expectation(generation, rendered, before.since if before else self.looks)
         self._cache.expected[key] = expected
-        if before is None or before.rendered.shares_monitor != rendered.shares_monitor:
+        if before is None or before.rendered.shares != rendered.shares:
             self._again(Key("namespace", key.namespace))
         failed, failure = await self._act(key, desired, workflow.uid)
         if before is not None and before.generation != generation:
             expected.since = self.looks
-        if rendered.shares_monitor and (shared := self._cache.shared_errors.get(key.namespace)):
-            failed[f"ServiceMonitor {names.SHARED_MONITOR}"] = shared
-        resources = [_resource(child, failed) for child in desired]
-        if rendered.shares_monitor:
-            shared_name = f"ServiceMonitor {names.SHARED_MONITOR}"
-            resources.append(
-                Resource(
-                    kind="ServiceMonitor",
-                    name=names.SHARED_MONITOR,
-                    applied=shared_name not in failed,
-                )
-            )
+        errors_ = self._cache.shared_errors.get(key.namespace) or {}
+        failed |= {
+            str(share): errors_[str(share)] for share in rendered.shares if str(share) in errors_
+        }
+        resources = [
+            _resource(child["kind"], child["metadata"]["name"], failed) for child in desired
+        ]
+        resources += [_resource(share.kind, share.name, failed) for share in rendered.shares]
         outcome = Outcome(
             generation, workflow.spec.profile, rendered, rendered.problems, resources, failed
         )
         return outcome, failure
 
     async def _act(
-        self, key: Key, desired: Sequence[Manifest], owner: str
+        self, key: Key, desired: Sequence[Manifest], owner: str, *, prune: bool = True
     ) -> tuple[dict[str, tuple[str, str]], errors.ApiError | None]:
         """Take every step to `desired`; one that fails stops none of the others."""
         failed: dict[str, tuple[str, str]] = {}
         failure: errors.ApiError | None = None
-        for step in plan.plan(desired, self._cache.children_of(key), owner):
+        for step in plan.plan(desired, self._cache.children_of(key), owner, prune=prune):
             name = f"{step.ref.kind.kind} {step.ref.name}"
             try:
                 await self._take(step)
@@ -262,11 +258,18 @@ class Reconciler:
             await self._cluster.delete(step.ref, uid=step.ref.uid)
             self._cache.drop_child(_identity(step))
             return
+        before = self._cache.children.get(child_id := _identity(step))
         if step.is_drifted:
             self._on_drift(step.ref.kind.kind)
-            await self._restore(step.manifest)
-        before = self._cache.children.get(child_id := _identity(step))
-        applied = _child(step, await self._apply(step))
+        try:
+            if step.is_drifted:
+                await self._restore(step.manifest)
+            applied = _child(step, await self._apply(step))
+        except errors.Invalid as error:
+            if before is not None and _is_fixed(step, error):
+                # Its deletion brings the next turn, also where a finalizer holds it for a while.
+                await self._cluster.delete(step.ref, uid=before.uid)
+            raise
         news = self._cache.children.get(child_id)
         if news is not before and news is not None and news.version != applied.version:
             # Somebody wrote it meanwhile, and nobody can tell who came last.
@@ -350,6 +353,8 @@ class Reconciler:
         expected = self._cache.expected.get(key)
         is_news = self.seen and expected and self.seen.number > expected.since
         seen = self.seen if is_news else None
+        if outcome.rendered is not None and outcome.rendered.delivery == GRAFANA_DASHBOARD.kind:
+            outcome = dataclasses.replace(outcome, synchronized=self._cache.synchronized(key))
         return status.build(outcome, owner, seen, self._policy, entry.status, self._now())
 
     def is_stale(self, key: Key) -> bool:
@@ -376,21 +381,20 @@ class Reconciler:
                     logger.warning("Cannot post an Event about %s: %s", ref, error)
 
     async def _reconcile_shared(self, key: Key) -> float | None:
-        """The ServiceMonitor that the workflows of a namespace share, as long as one of them needs it."""
-        wanted = self._cache.shares_monitor(key.namespace)
-        if wanted is None:
-            return None
-        desired = []
-        if wanted and self.capabilities.has(SERVICE_MONITOR.kind):
-            monitor = scrape.shared_monitor(key.namespace, dict(self._options.monitor_labels))
-            desired.append(hashed(monitor, self._options.keys))
-        failed, failure = await self._act(key, desired, "")
-        error = next(iter(failed.values()), None)
-        if error != self._cache.shared_errors.pop(key.namespace, None):
+        """What the workflows of a namespace share, as long as one of them needs it."""
+        needed, is_known = self._cache.shares(key.namespace)
+        desired = [
+            hashed(shared.manifest(share, key.namespace, self._options), self._options.keys)
+            for share in sorted(needed)
+            if share.kind == CONFIG_MAP.kind or self.capabilities.has(share.kind)
+        ]
+        # While not all workflows are known, one of those may need what these do not.
+        failed, failure = await self._act(key, desired, "", prune=is_known)
+        if failed != self._cache.shared_errors.pop(key.namespace, {}):
             for other in self._cache.in_namespace(key.namespace):
                 self._again(other)
-        if error is not None:
-            self._cache.shared_errors[key.namespace] = error
+        if failed:
+            self._cache.shared_errors[key.namespace] = failed
         if failure is not None and not _is_terminating(failure):
             raise failure
         # As with a workflow's own: nobody tells us when a stranger's object goes away.
@@ -421,6 +425,12 @@ def _verdict(entry: ProfileEntry) -> Verdict:
     return Verdict(True, "Valid", vocabulary.expresses(entry.profile))
 
 
+def _is_fixed(step: plan.Step, error: errors.ApiError) -> bool:
+    """Whether a change was refused because it can only be made to a new object: of whom a GrafanaDashboard is for."""
+    said = str(error)
+    return step.ref.kind == GRAFANA_DASHBOARD and ("immutable" in said or "recreate" in said)
+
+
 def _identity(step: plan.Step) -> tuple[str, str, str]:
     return (step.ref.kind.kind, step.ref.namespace or "", step.ref.name)
 
@@ -441,11 +451,8 @@ def _child(step: plan.Apply, applied: Any) -> Child:
     )
 
 
-def _resource(manifest: Manifest, failed: Mapping[str, Any]) -> Resource:
-    name = manifest["metadata"]["name"]
-    return Resource(
-        kind=manifest["kind"], name=name, applied=f"{manifest['kind']} {name}" not in failed
-    )
+def _resource(kind: str, name: str, failed: Mapping[str, Any]) -> Resource:
+    return Resource(kind=kind, name=name, applied=f"{kind} {name}" not in failed)
 
 
 def _is_terminating(error: errors.ApiError) -> bool:

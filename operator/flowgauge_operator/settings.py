@@ -48,6 +48,12 @@ class Settings:
     monitor_labels: Labels = ()
     rule_labels: Labels = ()
     alertmanager_config_labels: Labels = ()
+    dashboard_mode: str = "ConfigMap"
+    dashboard_folder: str = "{namespace}"
+    dashboard_instances: Labels = (("dashboards", "grafana"),)
+    dashboard_cross_namespace: bool = True
+    dashboard_resync: str = "10m"
+    namespace_dashboards: bool = True
 
 
 @dataclass(frozen=True)
@@ -161,6 +167,49 @@ FLAGS = (
         "grafana_folder",
         "annotation in which Grafana's sidecar reads the folder of a dashboard",
         "KEY",
+    ),
+    Flag(
+        "dashboard-mode",
+        values.dashboard_mode,
+        "ConfigMap",
+        "how dashboards reach Grafana where a workflow does not say it: ConfigMap for a sidecar, GrafanaDashboard for"
+        " grafana-operator, or None",
+        "MODE",
+    ),
+    Flag(
+        "dashboard-folder",
+        values.folder,
+        "{namespace}",
+        "folder of dashboards where a workflow names none; {namespace} stands for its namespace",
+        "FOLDER",
+    ),
+    Flag(
+        "dashboard-instances",
+        values.labels,
+        "dashboards=grafana",
+        "labels of the Grafana objects that GrafanaDashboards are for; whoever changes them has all made anew",
+        "KEY=VALUE,...",
+    ),
+    Flag(
+        "dashboard-cross-namespace",
+        values.boolean,
+        "true",
+        "let GrafanaDashboards reach Grafana objects in other namespaces",
+        "BOOL",
+    ),
+    Flag(
+        "dashboard-resync",
+        values.go_duration,
+        "10m",
+        "how often grafana-operator looks whether Grafana still has a dashboard",
+        "DURATION",
+    ),
+    Flag(
+        "namespace-dashboards",
+        values.boolean,
+        "true",
+        "make the dashboards of a namespace as a whole: its fleet and its objectives",
+        "BOOL",
     ),
     Flag(
         "runbook-base-url",

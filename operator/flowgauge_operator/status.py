@@ -13,6 +13,7 @@ from typing import Any
 from flowgauge_operator import condition, slo, verify
 from flowgauge_operator.condition import Condition, Resource, SloStatus, Status, Summary, Targets
 from flowgauge_operator.render import Problem, Rendered
+from flowgauge_operator.synchronized import Synchronized
 from flowgauge_operator.verify import Observation, Owner, Verdict
 
 _LONGEST_MESSAGE = 1024
@@ -24,7 +25,8 @@ class Outcome:
     """What one turn did for a workflow.
 
     `problems` are parts of the spec that could not be rendered; `rendered` is None where nothing could. `failed` maps
-    objects to the reason and message of their failure.
+    objects to the reason and message of their failure. `synchronized` is what grafana-operator says of the dashboard, None
+    where it has none to bring.
     """
 
     generation: int
@@ -33,6 +35,7 @@ class Outcome:
     problems: Sequence[Problem] = ()
     resources: Sequence[Resource] = ()
     failed: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    synchronized: Synchronized | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +124,16 @@ def _provisioned(outcome: Outcome) -> Verdict:
             reason,
             "; ".join(f"{name}: {text}" for name, (_, text) in outcome.failed.items()),
         )
+    told = outcome.synchronized
+    grafana = (told.message,) if told is not None else ()
     if outcome.rendered.notes:
-        return Verdict(True, "AppliedWithFallback", "; ".join(outcome.rendered.notes))
-    return Verdict(True, "Applied", "every object is applied as rendered")
+        return Verdict(True, "AppliedWithFallback", "; ".join((*outcome.rendered.notes, *grafana)))
+    message = "; ".join(("every object is applied as rendered", *grafana))
+    return Verdict(True, _DELIVERED[told.state] if told else "Applied", message)
+
+
+# By what grafana-operator says: what has not reached Grafana keeps nobody from being monitored, so it is a warning.
+_DELIVERED = {True: "Applied", False: "DashboardNotSynchronized", None: "DashboardNotSeenYet"}
 
 
 def _seen(

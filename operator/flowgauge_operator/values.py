@@ -10,6 +10,8 @@ Labels = tuple[tuple[str, str], ...]
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _LABEL = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+_FOLDER = r"[^\x00-\x1f/.][^\x00-\x1f/]*"
+_FOLDERS = re.compile(f"{_FOLDER}(/{_FOLDER})*")
 _SWITCHES = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -130,6 +132,28 @@ def label(text: str) -> tuple[str, str]:
     if not equals or (value and not _LABEL.fullmatch(value)):
         raise ValueError("write a label as key=value")
     return label_key(key), value
+
+
+def dashboard_mode(text: str) -> str:
+    """Read how dashboards reach Grafana."""
+    return _one_of(text, ("ConfigMap", "GrafanaDashboard", "None"))
+
+
+def folder(text: str) -> str:
+    """Read a Grafana folder, in which `{namespace}` stands for the namespace."""
+    if not _FOLDERS.fullmatch(text.replace("{namespace}", "x")) or len(text) > 128:
+        raise ValueError(
+            "write names of folders, separated by /, that neither are empty nor begin with a dot, such as"
+            " Workflows/{namespace}"
+        )
+    return text
+
+
+def go_duration(text: str) -> str:
+    """Read a length of time as Kubernetes objects write it."""
+    if not re.fullmatch(r"([0-9]+(\.[0-9]+)?(ms|s|m|h))+", text):
+        raise ValueError("write a length of time, such as 10m or 1h30m")
+    return text
 
 
 def labels(text: str) -> Labels:

@@ -145,7 +145,7 @@ def _in_place_of(operator: Operator, release: str, **values: Any) -> Iterator[Op
         container.wait_ready()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def in_place_of() -> Callable[..., AbstractContextManager[Operator]]:
     """For tests that need an operator of their own."""
     return _in_place_of

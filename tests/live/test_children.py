@@ -63,7 +63,7 @@ def test_generate_prints_what_the_operator_applied(operator, namespace):
 
     printed = list(yaml.safe_load_all(cli.generated(json.dumps(body), "test")))
 
-    assert len(printed) == 5
+    assert len(printed) == 6
     for manifest in printed:
         stored = operator.get(manifest["kind"], manifest["metadata"]["name"], namespace)
         assert stored["metadata"]["labels"] == manifest["metadata"]["labels"]

@@ -2,7 +2,7 @@ import pytest
 
 from flowgauge_operator import kinds
 from flowgauge_operator.cache import Cache, Child, Expectation, Key, child_of, key_of
-from flowgauge_operator.render import Rendered
+from flowgauge_operator.render import Rendered, Share, shared
 
 ORDERS = Key("workflow", "shop", "orders")
 
@@ -18,8 +18,11 @@ def child(name="a", workflow="orders"):
     return Child(kinds.SERVICE, "shop", name, "uid", "1", "u-1", workflow, "h")
 
 
-def expectation(shares_monitor):
-    rendered = Rendered((), shares_monitor, "r", (), None, True, (), ())
+BOARDS = Share("ConfigMap", "flowgauge-dashboards")
+
+
+def expectation(*shares):
+    rendered = Rendered((), shares, "r", (), None, True, (), ())
     return Expectation(1, rendered)
 
 
@@ -53,7 +56,7 @@ def test_a_workflow_is_remembered_slim():
 def test_a_dropped_workflow_leaves_its_children_to_the_garbage_collector():
     cache = Cache()
     cache.put_workflow(body())
-    cache.expected[ORDERS] = expectation(shares_monitor=True)
+    cache.expected[ORDERS] = expectation(shared.MONITOR)
     cache.put_child(child())
 
     cache.drop_workflow(ORDERS)
@@ -96,34 +99,33 @@ def test_a_child_can_be_dropped_while_its_fellows_are_walked():
 
 
 @pytest.mark.parametrize(
-    ("known", "shares"),
+    ("known", "needed", "is_known"),
     [
-        ({"orders": True}, True),
-        ({"orders": False}, False),
-        ({"orders": None}, None),
-        ({"orders": None, "other": True}, True),
-        ({"orders": None, "other": False}, None),
-        ({"orders": False, "other": False}, False),
-        ({}, False),
+        ({"orders": (shared.MONITOR,)}, {shared.MONITOR}, True),
+        ({"orders": ()}, set(), True),
+        ({"orders": None}, set(), False),
+        ({"orders": None, "other": (shared.MONITOR,)}, {shared.MONITOR}, False),
+        ({"orders": (BOARDS,), "other": (shared.MONITOR,)}, {BOARDS, shared.MONITOR}, True),
+        ({"orders": (BOARDS,), "other": (BOARDS,)}, {BOARDS}, True),
+        ({}, set(), True),
     ],
 )
-def test_a_namespace_needs_the_shared_monitor_as_soon_as_one_workflow_does(known, shares):
+def test_a_namespace_needs_what_any_of_its_workflows_does(known, needed, is_known):
     cache = Cache()
-    for name, wants in known.items():
+    for name, shares in known.items():
         cache.put_workflow(body(name))
-        key = key_of(body(name))
-        if wants is not None:
-            cache.expected[key] = expectation(wants)
+        if shares is not None:
+            cache.expected[key_of(body(name))] = expectation(*shares)
 
-    assert cache.shares_monitor("shop") is shares
+    assert cache.shares("shop") == (needed, is_known)
 
 
 def test_a_workflow_that_is_being_deleted_needs_nothing():
     cache = Cache()
     cache.put_workflow(body(deleting=True))
-    cache.expected[ORDERS] = expectation(shares_monitor=True)
+    cache.expected[ORDERS] = expectation(shared.MONITOR)
 
-    assert cache.shares_monitor("shop") is False
+    assert cache.shares("shop") == (frozenset(), True)
 
 
 @pytest.mark.parametrize(("digest", "is_drifted"), [("h", False), ("other", True), (None, False)])

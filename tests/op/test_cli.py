@@ -53,6 +53,7 @@ def test_several_files_share_the_monitor_of_their_namespace(file, capsys):
 
     assert cli.main(["generate", "-f", first, "-f", second]) == 0
     assert kinds(capsys.readouterr().out) == [
+        ("ConfigMap", "flowgauge-dashboards"),
         ("ServiceMonitor", "flowgauge-shared"),
         ("Service", "a-metrics"),
         ("PrometheusRule", "a-rules"),

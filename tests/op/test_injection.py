@@ -10,6 +10,7 @@ import json
 import posixpath
 import re
 
+import grafana_text
 import pytest
 import re2
 import yaml
@@ -76,7 +77,27 @@ FULL = {
         ],
         "labels": {"team": "fulfilment"},
     },
-    "dashboard": {"folder": "Shop", "mode": "ConfigMap"},
+    "dashboard": {
+        "folder": "Shop",
+        "mode": "ConfigMap",
+        "panels": {
+            "hide": ["Targets up"],
+            "order": ["Runs", "Success ratio"],
+            "add": [
+                {
+                    "title": "Odd",
+                    "description": "Look.",
+                    "type": "table",
+                    "queries": [{"expr": "vector(1)", "legend": "Oddness", "unit": "ratio"}],
+                    "row": "Own",
+                    "unit": "seconds",
+                    "color": "green",
+                    "steps": [{"value": 1, "color": "#56a64b", "text": "odd"}],
+                    "empty": "Nothing is odd",
+                }
+            ],
+        },
+    },
     "notify": {
         "receiver": {
             "slack": {"apiURL": SECRET, "channel": "#orders"},
@@ -101,7 +122,12 @@ FULL = {
 }
 # What excludes something above.
 OTHERWISE = {"schedule": {"cronJob": "nightly", "deadline": "20m"}}
-PROMQL = ("alerts.extra[].expr", "slos[].custom.total", "slos[].custom.bad")
+PROMQL = (
+    "alerts.extra[].expr",
+    "slos[].custom.total",
+    "slos[].custom.bad",
+    "dashboard.panels.add[].queries[].expr",
+)
 
 
 def leaves(schema, path=""):
@@ -226,16 +252,22 @@ def templates(made):
 
 def variables(made):
     """What Grafana would fill in."""
-    text = "\n".join(strings(dashboard(made)))
-    return set(re.findall(r"\$\{[^}]*\}?|\$\w+|\[\[\w*", text))
+    return {name for text in strings(dashboard(made)) for name in grafana_text.variables(text)}
+
+
+def panels(made):
+    """Every panel, those in closed rows too."""
+    for panel in dashboard(made)["panels"]:
+        yield panel
+        yield from panel.get("panels", ())
 
 
 def reads(made):
     """The metrics that expressions read, with the namespaces that they read them of."""
     exprs = [rule["expr"] for rule in rules(made)]
     exprs += [
-        re.sub(r"\$__(rate_interval|range)", "5m", target["expr"])
-        for panel in dashboard(made)["panels"]
+        re.sub(r"\$__(rate_interval|range|interval)", "5m", target["expr"])
+        for panel in panels(made)
         for target in panel.get("targets", ())
     ]
     return {name for expr in exprs for name in checked(expr)}
@@ -262,6 +294,9 @@ def assert_harmless(made, place):
     assert reads(made) <= read or place in PROMQL
     assert templates(made) <= expanded
     assert variables(made) <= filled
+    assert [text for text in strings(dashboard(made)) if grafana_text.unseen(text)] == []
+    for panel in panels(made):
+        assert grafana_text.marked_up(panel.get("description", "")) == []
     for rule in rules(made):
         for name, value in rule["labels"].items():
             assert re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", name)
@@ -346,7 +381,8 @@ def attempt(way, text):
 def assert_whole(text):
     """An expression that stands by itself: one that closes a parenthesis of ours would stand only with it."""
     scope = measure.Scope(PROFILE, "shop", "orders")
-    promql.check(measure.expand(text, scope.with_values(window="5m", due="vector(1)")), "shop")
+    values = {"window": "5m", "due": "vector(1)", "__range": "1h"}
+    promql.check(measure.expand(text, scope.with_values(**values)), "shop")
 
 
 @pytest.mark.parametrize("field", ["name", "namespace"])

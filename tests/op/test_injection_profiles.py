@@ -106,8 +106,15 @@ def rendered(value):
     groups = by_kind["PrometheusRule"]["spec"]["groups"]
     return (
         [rule["expr"] for group in groups for rule in group["rules"]],
-        [query["expr"] for panel in dashboard["panels"] for query in panel.get("targets", ())],
+        [query["expr"] for panel in panels(dashboard) for query in panel.get("targets", ())],
     )
+
+
+def panels(dashboard):
+    """Every panel, those in closed rows too."""
+    for panel in dashboard["panels"]:
+        yield panel
+        yield from panel.get("panels", ())
 
 
 @pytest.mark.parametrize("value", [value for value in VALUES if is_text(value)])

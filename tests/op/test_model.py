@@ -60,6 +60,7 @@ CRON_JOB = (
 )
 ZONE = "must be a time zone of the IANA database, such as Europe/Zurich"
 FOLDER = "must be names of folders, separated by /, that neither are empty nor begin with a dot, such as Shop"
+COLOUR = "must be red, orange, yellow, green, blue or purple, also with light- or dark- before it, or such as #56a64b"
 OVERRIDES = (
     "names of alerts are letters and digits that begin with a capital, such as HighErrorRate"
 )
@@ -112,6 +113,12 @@ def webhook(**more):
 
 def grouped(*labels):
     return {"notify": {"receiver": {"webhook": {"url": "http://a"}}, "groupBy": list(labels)}}
+
+
+def coloured(color):
+    """A panel that the workflow adds, in a colour."""
+    panel = {"title": "Own", "queries": [{"expr": "vector(1)"}], "color": color}
+    return {"dashboard": {"panels": {"add": [panel]}}}
 
 
 # Constraint -> (good specs, bad specs); CEL carries each of these messages too.
@@ -335,6 +342,10 @@ CONSTRAINTS = {
             slo(success=None, gauge={"role": "queue.depth", "min": 1, "max": 2}),
         ],
     ),
+    COLOUR: (
+        [coloured(color) for color in ("red", "super-light-blue", "text", "#56a64b")],
+        [coloured(color) for color in ("", "Red", "url(x)", "#56a64", "red;", "red\n", "$job")],
+    ),
     FOLDER: (
         [
             {"dashboard": {"folder": folder}}
@@ -527,7 +538,7 @@ def test_what_is_not_given_has_these_values():
         "15s",
         None,
     )
-    assert (spec.dashboard.mode, spec.alerts.disabled) == ("ConfigMap", [])
+    assert (spec.dashboard.mode, spec.alerts.disabled) == (None, [])
 
 
 def test_a_workflow_without_namespace_takes_the_default():

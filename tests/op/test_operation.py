@@ -11,6 +11,7 @@ from flowgauge_operator.cache import Key
 from flowgauge_operator.credentials import Credentials
 from flowgauge_operator.operation import Operation
 from flowgauge_operator.telemetry import Telemetry
+from flowgauge_operator.workqueue import WorkQueue
 
 KEY = Key("workflow", "shop", "orders")
 
@@ -127,3 +128,58 @@ def test_one_that_never_gets_ready_does_not_make_it_look_often_for_ever(during):
         return operation._patience()
 
     assert during(scenario) == 30.0
+
+
+def board(version, *, generation=1, label="x", workflow="orders"):
+    labels = {names.MANAGED_BY: names.MANAGER, "theirs": label}
+    labels |= {names.WORKFLOW: workflow} if workflow else {}
+    metadata = {"name": "orders-dashboard", "namespace": "shop", "uid": "b1", "labels": labels}
+    return {"metadata": {**metadata, "generation": generation, "resourceVersion": version}}
+
+
+def heard(operation, body, *, whole=False):
+    """One event of a GrafanaDashboard; return whether its workflow waits for a turn, and how many wait for a time."""
+    if whole:
+        operation._cache.put_child(operation._reconciler.child_of(kinds.GRAFANA_DASHBOARD, body))
+    else:
+        operation._on_child(kinds.GRAFANA_DASHBOARD, "MODIFIED", body)
+    return operation._queue.has(KEY), operation._queue.delayed
+
+
+@pytest.mark.parametrize(
+    ("second", "expected"),
+    [
+        (board("2"), (False, 1)),
+        (board("2", generation=2), (True, 0)),
+        (board("2", label="y"), (True, 0)),
+    ],
+)
+def test_a_status_that_somebody_writes_waits_and_a_change_does_not(during, second, expected):
+    async def scenario(operation, cluster):
+        operation._queue = WorkQueue()
+        heard(operation, board("1"), whole=True)
+        return heard(operation, second)
+
+    assert during(scenario) == expected
+
+
+def test_many_statuses_are_one_turn_and_what_was_said_stands_until_then(during):
+    async def scenario(operation, cluster):
+        operation._queue = WorkQueue()
+        said = {"type": "DashboardSynchronized", "status": "True", "observedGeneration": 1}
+        heard(operation, board("1") | {"status": {"conditions": [said]}}, whole=True)
+        waiting = [heard(operation, board(str(version))) for version in range(2, 9)]
+        return set(waiting), operation._cache.synchronized(KEY).state
+
+    assert during(scenario) == ({(False, 1)}, True)
+
+
+def test_the_status_of_what_a_namespace_shares_costs_nothing(during):
+    async def scenario(operation, cluster):
+        operation._queue = WorkQueue()
+        heard(operation, board("1", workflow=""), whole=True)
+        heard(operation, board("2", workflow=""))
+        (shared,) = operation._cache.children_of(Key("namespace", "shop"))
+        return operation._queue.delayed, shared.is_verified, shared.version
+
+    assert during(scenario) == (0, True, "2")

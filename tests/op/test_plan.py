@@ -51,6 +51,12 @@ def test_a_foreign_child_is_never_deleted(owner):
     assert plan([], [there(owner=owner), there("b", owner=owner)], "u-1") == []
 
 
+def test_without_pruning_nothing_goes():
+    steps = plan([wanted()], [there("old")], "u-1", prune=False)
+
+    assert steps == [Apply(wanted(), is_new=True, is_drifted=False)]
+
+
 def test_what_has_no_owner_is_planned_by_the_empty_one():
     assert plan([wanted()], [there(owner="")], "") == []
     assert [type(step) for step in plan([], [there(owner="")], "")] == [Delete]

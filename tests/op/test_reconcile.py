@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from types import SimpleNamespace
 
 import pytest
@@ -293,3 +294,80 @@ def test_the_cache_keeps_no_bodies_of_children(turn):
     turn.run()
 
     assert turn.cache.expected[KEY].rendered.children == ()
+
+
+SHOP = Key("namespace", "shop")
+
+
+def shared_turn(turn):
+    """One turn of what the namespace shares; return its calls."""
+    turn.cluster.calls.clear()
+    asyncio.run(turn.reconciler.reconcile(SHOP))
+    return turn.cluster.calls
+
+
+def test_a_namespace_gets_what_its_workflows_share_once(turn):
+    turn.run()
+
+    turn.cluster.stored.clear()  # it knows one object of each kind
+
+    assert shared_turn(turn) == [("apply", "ConfigMap"), ("apply", "ServiceMonitor")]
+    assert shared_turn(turn) == []
+
+
+def test_what_is_shared_goes_with_the_last_workflow_that_is_known(turn):
+    turn.run()
+    shared_turn(turn)
+    other = body()
+    other["metadata"] |= {"name": "other", "uid": "u2"}
+    turn.cache.put_workflow(other)
+    turn.cache.drop_workflow(KEY)
+
+    # Nobody has rendered the other one yet, so nobody knows what it shares.
+    assert shared_turn(turn) == []
+
+    turn.cache.drop_workflow(KEY._replace(name="other"))
+    assert sorted(shared_turn(turn)) == [("delete", "ConfigMap"), ("delete", "ServiceMonitor")]
+
+
+def by_grafana_operator(turn):
+    spec = body()["spec"] | {"dashboard": {"mode": "GrafanaDashboard"}}
+    turn.cache.put_workflow(body(2) | {"spec": spec})
+    turn.run()
+
+
+def test_of_a_grafana_dashboard_nothing_is_claimed_until_its_operator_speaks(turn):
+    by_grafana_operator(turn)
+    reasons = [{c["type"]: c["reason"] for c in s["conditions"]} for s in turn.cluster.statuses]
+    assert reasons[-1]["Provisioned"] == "DashboardNotSeenYet"
+
+    said = {"type": "NoMatchingInstance", "status": "True", "observedGeneration": 1}
+    turn.cluster.stored["GrafanaDashboard"]["metadata"]["generation"] = 1
+    written(turn, "GrafanaDashboard", "7", status={"conditions": [said | {"message": "none"}]})
+    turn.run()
+
+    told = {c["type"]: c for c in turn.cluster.statuses[-1]["conditions"]}
+    assert told["Provisioned"]["reason"] == "DashboardNotSynchronized"
+    assert "NoMatchingInstance: none" in told["Provisioned"]["message"]
+    assert told["Provisioned"]["status"] == "True"
+
+
+@pytest.mark.parametrize(
+    ("message", "calls"),
+    [
+        ("spec.instanceSelector is immutable", [("delete", "GrafanaDashboard")]),
+        ("requires a recreate to ensure desired state", [("delete", "GrafanaDashboard")]),
+        ("spec.folder is too long", []),
+    ],
+)
+def test_only_what_can_be_made_anew_alone_is_deleted_after_a_refusal(turn, message, calls):
+    by_grafana_operator(turn)
+    known = turn.cache.children["GrafanaDashboard", "shop", "orders-dashboard"]
+    turn.cache.put_child(dataclasses.replace(known, hash="another setting"))
+    turn.cluster.refusal = errors.Invalid(422, "Invalid", message)
+    turn.cluster.calls.clear()
+
+    with pytest.raises(errors.Invalid):
+        turn.run()
+
+    assert [call for call in turn.cluster.calls if call[0] == "delete"] == calls

@@ -2,7 +2,7 @@ import pytest
 
 from flowgauge import profiles
 from flowgauge_operator import model
-from flowgauge_operator.render import Capabilities, Options, render, scrape
+from flowgauge_operator.render import Capabilities, Options, render, scrape, shared
 
 NOTHING = Capabilities(frozenset())
 EVERYTHING = Capabilities()
@@ -67,7 +67,7 @@ def test_each_way_of_scraping_has_its_children(spec, expected, shares, pool, is_
     rendered = made(**spec)
 
     assert children(rendered) == expected
-    assert (rendered.shares_monitor, rendered.pool, rendered.is_scraped) == (
+    assert (shared.MONITOR in rendered.shares, rendered.pool, rendered.is_scraped) == (
         shares,
         pool,
         is_scraped,
@@ -93,7 +93,7 @@ SECRET = {"name": "s", "key": "k"}
 def test_only_what_an_annotation_cannot_say_needs_a_monitor_of_its_own(given, is_own):
     rendered = made(scrape=given)
 
-    assert rendered.shares_monitor is not is_own
+    assert (shared.MONITOR in rendered.shares) is not is_own
     assert ("ServiceMonitor" in dict(children(rendered))) == is_own
     assert child(rendered, "Service")["metadata"]["labels"][scrape.SCRAPED_BY] == (
         "own" if is_own else "shared"
@@ -120,7 +120,7 @@ def test_without_prometheus_operator_the_service_is_annotated(mode, note):
     assert annotations["prometheus.io/scrape"] == "true"
     assert annotations["prometheus.io/port"] == "8080"
     assert rendered.notes[0] == note
-    assert (rendered.shares_monitor, rendered.pool) == (False, None)
+    assert (shared.MONITOR in rendered.shares, rendered.pool) == (False, None)
 
 
 def test_without_prometheus_operator_the_rules_are_a_config_map():

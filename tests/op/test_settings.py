@@ -84,6 +84,10 @@ def test_an_address_is_host_and_port(text, host, port):
         (["--monitor-labels=team"], "write a label as key=value"),
         (["--rule-labels=a=1,a=2"], "a is there twice"),
         (["--folder-annotation=-x"], "write a key such as"),
+        (["--dashboard-mode=configmap"], "write one of ConfigMap, GrafanaDashboard, None"),
+        (["--dashboard-folder=../{namespace}"], "write names of folders"),
+        (["--dashboard-folder=a//b"], "write names of folders"),
+        (["--dashboard-resync=10"], "write a length of time, such as 10m"),
         (["--worker=3"], "unrecognized arguments"),
     ],
 )

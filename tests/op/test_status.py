@@ -4,8 +4,9 @@ import pytest
 
 from flowgauge_operator import status
 from flowgauge_operator.condition import Resource
-from flowgauge_operator.render import Problem, Rendered, SloView
+from flowgauge_operator.render import Problem, Rendered, SloView, shared
 from flowgauge_operator.status import Outcome, Policy
+from flowgauge_operator.synchronized import NOT_YET, Synchronized
 from flowgauge_operator.verify import Group, Observation, Owner
 
 ORDERS = Owner("shop", "orders")
@@ -24,7 +25,7 @@ FAILED = {
 def rendered(**more):
     content = {
         "children": (),
-        "shares_monitor": True,
+        "shares": (shared.MONITOR,),
         "revision": "r1",
         "rule_groups": ("flowgauge/shop/orders/info",),
         "pool": "p",
@@ -119,6 +120,40 @@ TABLE = {
             "Provisioned": ("True", "AppliedWithFallback"),
             "Ready": ("True", "Monitored"),
         },
+    ),
+    "a dashboard that Grafana has": (
+        {"synchronized": Synchronized(True, "brought")},
+        WELL,
+        Policy(),
+        {**GOOD, **SEEN, "Ready": ("True", "Monitored")},
+    ),
+    "a dashboard that Grafana does not have": (
+        {"synchronized": Synchronized(False, "no Grafana")},
+        WELL,
+        Policy(),
+        {
+            **GOOD,
+            **SEEN,
+            "Provisioned": ("True", "DashboardNotSynchronized"),
+            "Ready": ("True", "Monitored"),
+        },
+    ),
+    "a dashboard of which nothing is said": (
+        {"synchronized": NOT_YET},
+        WELL,
+        Policy(),
+        {
+            **GOOD,
+            **SEEN,
+            "Provisioned": ("True", "DashboardNotSeenYet"),
+            "Ready": ("True", "Monitored"),
+        },
+    ),
+    "a dashboard that failed": (
+        {"synchronized": Synchronized(True, "brought"), "failed": FAILED},
+        WELL,
+        Policy(),
+        {**GOOD, **SEEN, "Provisioned": ("False", "Conflict"), "Ready": ("False", "Conflict")},
     ),
     "warnings": (
         {

@@ -6,7 +6,7 @@ import promql_parser
 import pytest
 
 from flowgauge_operator import verify
-from flowgauge_operator.render import Rendered, SloView
+from flowgauge_operator.render import Rendered, SloView, shared
 from flowgauge_operator.verify import Group, Observation, Owner
 
 SHOP, OTHER = Owner("shop", "orders"), Owner("other", "orders")
@@ -76,7 +76,7 @@ PLANNED = {"workflow_active_runs", "workflow_runs_total", "workflow:schedule:kno
 def rendered(**more):
     content = {
         "children": (),
-        "shares_monitor": True,
+        "shares": (shared.MONITOR,),
         "revision": "abc123",
         "rule_groups": (INFO, ALERTS),
         "pool": POOL,

@@ -26,7 +26,15 @@ def alert(text):
 
 
 def panel(text):
-    return f"{HEAD}  panels:\n  - {{description: D., type: stat, queries: [], {text}}}\n"
+    return panels(f"type: stat, queries: [{{expr: a}}], {text}")
+
+
+def panels(text):
+    return f"{HEAD}  panels:\n  - {{description: D., {text}}}\n"
+
+
+def table(text):
+    return panels(f"title: T, type: table, queries: [{{expr: a, legend: A}}, {text}]")
 
 
 TWO_PARTS = typed("role: run.started, type: counter") + (
@@ -138,7 +146,7 @@ BROKEN = {
     ),
     panel("title: T") + panel("title: T").split("panels:\n")[1]: "spec.panels[1]: repeats T",
     panel("title: T, replaces: Nothing"): (
-        "spec.panels[0].replaces: is 'Nothing', which is not inherited; inherited are Success ratio, Runs in progress"
+        "spec.panels[0].replaces: is 'Nothing', which is not inherited; inherited are State, Success ratio"
     ),
     alert("name: A, expr: a, replaces: SlowRun"): (
         "spec.alerts[0].replaces: is 'SlowRun', which is not inherited; inherited are TargetDown, "
@@ -164,6 +172,46 @@ BROKEN = {
         "spec.panels[0].unit: is 'milliseconds', must be one of ratio, seconds, bytes, per_second, cost"
     ),
     panel("title: T, steps: [{value: 1}]"): "spec.panels[0].steps[0].color: is missing; add it",
+    panel("title: T, steps: [{value: 2, color: red}, {value: 1, color: green}]"): (
+        "spec.panels[0].steps: must rise, each value once"
+    ),
+    panel("title: T, steps: [{value: 1, color: redd}]"): (
+        "spec.panels[0].steps[0].color: is 'redd', must be one of green, red, orange, yellow, blue, purple, text, "
+    ),
+    panel("title: T, color: '#12345'"): "spec.panels[0].color: is '#12345', must be one of green, ",
+    panel("title: T, color: dark-text"): "spec.panels[0].color: is 'dark-text', must be one of",
+    panel("title: T, width: 25"): "spec.panels[0].width: is 25, must be 1 to 24 columns",
+    panel("title: T, width: 0"): "spec.panels[0].width: is 0, must be 1 to 24 columns",
+    panel("title: T, height: 0"): "spec.panels[0].height: is 0, must be 1 to 40",
+    panel("title: T, minimum: 1, maximum: 1"): (
+        "spec.panels[0].maximum: is 1, must be above the minimum, 1"
+    ),
+    panel("title: ' '"): "spec.panels[0].title: is empty; say what one sees",
+    panel("title: T, row: ''"): "spec.panels[0].row: is empty; say what one sees",
+    panel("title: T").replace(
+        "D.", "''"
+    ): "spec.panels[0].description: is empty; say what one sees",
+    panels("title: T, type: stat, queries: []"): (
+        "spec.panels[0].queries: is empty; a panel needs something to show"
+    ),
+    panels("title: T, type: stat, queries: [{expr: a, legend: A}, {expr: b}]"): (
+        "spec.panels[0].queries[1].legend: is missing; it tells the values of a stat apart"
+    ),
+    panels("title: T, type: heatmap, queries: [{expr: a}, {expr: b}]"): (
+        "spec.panels[0].queries: are several, but a heatmap shows one; remove the others"
+    ),
+    panels("title: T, type: stat, queries: [{expr: a, unit: seconds}]"): (
+        "spec.panels[0].queries[0].unit: is for columns of a table, not for a stat; move it to the panel"
+    ),
+    table(
+        "{expr: b}"
+    ): "spec.panels[0].queries[1].legend: is missing; it is the heading of the column",
+    table("{expr: b, legend: A}"): (
+        "spec.panels[0].queries: have a heading twice; give each column a legend of its own"
+    ),
+    table("{expr: b, legend: B, unit: hours}"): (
+        "spec.panels[0].queries[1].unit: is 'hours', must be one of ratio, seconds, bytes, per_second, cost"
+    ),
 }
 
 
@@ -174,6 +222,20 @@ def test_a_broken_profile_names_file_path_and_remedy(text, message):
 
     assert str(caught.value).startswith("mine.yaml: ")
     assert message in str(caught.value)
+
+
+def test_a_table_has_columns_with_headings_and_units_of_their_own():
+    mine = profiles.parse(table("{expr: b, legend: B, unit: seconds}"), source="mine.yaml")
+
+    columns = [(query.legend, query.unit) for query in mine.panels[-1].queries]
+    assert columns == [("A", None), ("B", "seconds")]
+
+
+@pytest.mark.parametrize("color", ["green", "semi-dark-red", "super-light-blue", "text", "#aAbB01"])
+def test_a_colour_is_one_that_grafana_knows(color):
+    mine = profiles.parse(panel(f"title: T, color: '{color}'"), source="mine.yaml")
+
+    assert mine.panels[-1].color == color
 
 
 def test_a_profile_inherits_from_base_and_replaces_by_name():
@@ -187,7 +249,7 @@ def test_a_profile_inherits_from_base_and_replaces_by_name():
 
 def test_an_entry_under_another_name_stands_where_that_stood_which_it_replaces():
     text = alert("name: Late, expr: a, replaces: SlowRuns")
-    text += "  panels:\n  - {title: Load, replaces: Runs in progress, description: D., type: stat, queries: []}\n"
+    text += "  panels:\n  - {title: Load, replaces: Runs in progress, description: D., type: stat, queries: [{expr: a}]}\n"
     mine, base = profiles.parse(text, source="mine.yaml"), profiles.builtin("base")
 
     instead = {"SlowRuns": "Late", "Runs in progress": "Load"}

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from flowgauge.profiles import panels
 from flowgauge.profiles.decode import Decoder, ProfileError
 from flowgauge.profiles.roles import LABELS, ROLES, UNITS
 from flowgauge.profiles.types import Alert, Family, Profile, ProfileSpec
@@ -25,8 +26,6 @@ _ALERT = re.compile(r"[A-Z][A-Za-z0-9]{0,99}")
 _RECORD = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*(:[a-zA-Z0-9_]+){2}")
 _DURATION = re.compile(r"(0|[1-9][0-9]{0,4})(s|m|h|d|w)")
 _RESERVED = ("monitored_workflow", "namespace", "job", "instance", "le", "quantile")
-# Base units that a panel can show; macros yield nothing else.
-_PANEL_UNITS = ("", "ratio", "seconds", "bytes", "per_second", "cost")
 # What a family may be exposed as, beyond its role's own instrument.
 _ALLOWED = {
     "histogram": ("summary",),
@@ -185,11 +184,7 @@ def _check(profile: ProfileSpec, decoder: Decoder) -> None:
     for i, alert in enumerate(profile.alerts):
         _check_alert(alert, f"spec.alerts[{i}]", decoder)
     for i, panel in enumerate(profile.panels):
-        if panel.unit not in _PANEL_UNITS:
-            decoder.fail(
-                f"spec.panels[{i}].unit",
-                f"is {panel.unit!r}, must be one of {', '.join(filter(None, _PANEL_UNITS))}",
-            )
+        panels.check(panel, f"spec.panels[{i}]", decoder)
     if profile.alert_prefix and not _ALERT.fullmatch(profile.alert_prefix):
         decoder.fail("spec.alertPrefix", "must be letters and digits that begin with a capital")
 

@@ -72,6 +72,13 @@ _ROLES = (
     ),
     Role("run.active", "gauge", "", ("workflow", "kind"), "Runs in progress."),
     Role(
+        "run.waiting",
+        "gauge",
+        "",
+        ("workflow", "kind"),
+        "Runs that are due or asked for, and have not begun.",
+    ),
+    Role(
         "run.oldest_age",
         "gauge",
         "seconds",
@@ -144,6 +151,13 @@ _ROLES = (
         "Time from due to started of a step.",
     ),
     Role("step.active", "gauge", "", ("workflow", "step"), "Steps in progress."),
+    Role(
+        "step.waiting",
+        "gauge",
+        "",
+        ("workflow", "step"),
+        "Steps that are due and wait for somebody to do them.",
+    ),
     Role(
         "step.retried",
         "counter",
@@ -266,6 +280,7 @@ _ROLES = (
         ("error", "aggregate"),
         "Operations of an event store that failed, by type of error.",
     ),
+    Role("schedule.triggered", "counter", "", ("workflow",), "Planned starts that happened."),
     Role("schedule.missed", "counter", "", ("workflow",), "Planned starts that did not happen."),
     Role(
         "schedule.broken",

@@ -117,10 +117,16 @@ class Dashboard(Model):
             ),
         ]
         | None
-    ) = Field(None, description="Grafana folder. Default: the name of the namespace.")
-    mode: Literal["ConfigMap", "None"] = Field(
-        "ConfigMap",
-        description="ConfigMap: with the label that Grafana's sidecar looks for. None: no dashboard.",
+    ) = Field(
+        None,
+        description="Grafana folder. Default: the administrator's, else the name of the namespace.",
+    )
+    mode: Literal["ConfigMap", "GrafanaDashboard", "None"] | None = Field(
+        None,
+        description=(
+            "ConfigMap: with the label that Grafana's sidecar looks for. GrafanaDashboard: for grafana-operator. None: no"
+            " dashboard. Default: what the administrator has set, else ConfigMap."
+        ),
     )
     panels: Panels = Field(
         default_factory=Panels,

@@ -2,5 +2,6 @@
 
 from flowgauge_operator.render.options import Capabilities, Options, Problem, SloView
 from flowgauge_operator.render.render import Rendered, render
+from flowgauge_operator.render.shared import Share
 
-__all__ = ["Capabilities", "Options", "Problem", "Rendered", "SloView", "render"]
+__all__ = ["Capabilities", "Options", "Problem", "Rendered", "Share", "SloView", "render"]

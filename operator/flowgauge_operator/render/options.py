@@ -22,6 +22,17 @@ class Options:
     monitor_labels: Mapping[str, str] = field(default_factory=dict)
     rule_labels: Mapping[str, str] = field(default_factory=dict)
     alertmanager_config_labels: Mapping[str, str] = field(default_factory=dict)
+    dashboard_mode: str = "ConfigMap"
+    dashboard_folder: str = ""
+    dashboard_instances: Mapping[str, str] = field(
+        default_factory=lambda: {"dashboards": "grafana"}
+    )
+    dashboard_cross_namespace: bool = True
+    dashboard_resync: str = "10m"
+
+    def folder(self, namespace: str) -> str:
+        """The folder of the dashboards of a namespace that names none itself."""
+        return self.dashboard_folder.replace("{namespace}", namespace) or namespace
 
     def runbook(self, page: str) -> str:
         """The URL of a page of the runbooks; empty where nobody has said where they are."""
@@ -60,7 +71,13 @@ class Capabilities:
     """Which optional kinds the cluster has and the operator may use."""
 
     kinds: frozenset[str] = frozenset(
-        {"ServiceMonitor", "PodMonitor", "PrometheusRule", "AlertmanagerConfig"}
+        {
+            "ServiceMonitor",
+            "PodMonitor",
+            "PrometheusRule",
+            "AlertmanagerConfig",
+            "GrafanaDashboard",
+        }
     )
 
     def has(self, kind: str) -> bool:

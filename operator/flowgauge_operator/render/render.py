@@ -9,7 +9,15 @@ from typing import Any
 from flowgauge.profiles import Profile
 from flowgauge_operator import cron, duration, measure, names
 from flowgauge_operator.model import Workflow
-from flowgauge_operator.render import maintenance, notify, schedule, scrape, template
+from flowgauge_operator.render import (
+    grafana,
+    maintenance,
+    notify,
+    schedule,
+    scrape,
+    shared,
+    template,
+)
 from flowgauge_operator.render.manifest import Manifest, child
 from flowgauge_operator.render.options import RULES_LABEL, Capabilities, Options, Problem, SloView
 
@@ -18,15 +26,15 @@ from flowgauge_operator.render.options import RULES_LABEL, Capabilities, Options
 class Rendered:
     """Everything that one workflow asks for.
 
-    `children` are the objects that the workflow owns, without owner reference and digest. `shares_monitor` says that
-    the namespace needs its shared ServiceMonitor. `revision` changes with the rules; Prometheus shows it as a label of
+    `children` are the objects that the workflow owns, without owner reference and digest. `shares` names
+    the objects that it needs of those that its namespace has once. `delivery` is how the dashboard reaches Grafana. `revision` changes with the rules; Prometheus shows it as a label of
     the info rule, so that "loaded" means these rules and not yesterday's. `pool` is the scrape pool's name, `cronjob` the
     CronJob whose plan must be seen, if any. `problems` are parts of the spec that were left out; `warnings` are what was
     done otherwise than its owner may expect; `notes` say what the cluster lacks.
     """
 
     children: tuple[Manifest, ...]
-    shares_monitor: bool
+    shares: tuple[shared.Share, ...]
     revision: str
     rule_groups: tuple[str, ...]
     pool: str | None
@@ -38,12 +46,14 @@ class Rendered:
     warnings: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
     cronjob: str = ""
+    delivery: str = grafana.NONE
 
 
 def render(
     workflow: Workflow, profile: Profile, capabilities: Capabilities, options: Options
 ) -> Rendered:
     """Render one workflow. What cannot be rendered is a problem and is left out; the rest stands."""
+    workflow = grafana.resolved(workflow, options)
     problems = [
         *_check_scrape(workflow),
         *_check_schedule(workflow),
@@ -57,8 +67,18 @@ def render(
     children = [] if by is None else [scrape.service(workflow, profile, by=by)]
     children += monitors
     children.append(_rule_object(workflow, groups, capabilities, options))
-    if workflow.spec.dashboard.mode != "None":
-        children.append(_dashboard(workflow, look.bound_dashboard(workflow), options))
+    shares = [shared.MONITOR] if by == "shared" else []
+    wanted = workflow.spec.dashboard.mode or grafana.NONE
+    delivery = grafana.possible(wanted, capabilities)
+    if delivery != grafana.NONE:
+        text = look.bound_dashboard(workflow)
+        children.append(_dashboard(workflow, delivery, text, options))
+        shares += shared.dashboards(capabilities, options)
+    if delivery != wanted:
+        notes = (
+            *notes,
+            f"{wanted} is not available: the dashboard is in a {delivery} for Grafana's sidecar",
+        )
     if workflow.spec.notify is not None:
         if capabilities.has("AlertmanagerConfig"):
             labels = options.alertmanager_config_labels
@@ -72,7 +92,7 @@ def render(
         )
     return Rendered(
         children=tuple(children),
-        shares_monitor=by == "shared",
+        shares=tuple(shares),
         revision=look.revision,
         rule_groups=tuple(group["name"] for group in groups),
         pool=pool,
@@ -84,6 +104,7 @@ def render(
         warnings=look.warnings,
         notes=notes,
         cronjob=schedule.cronjob(workflow),
+        delivery=delivery,
     )
 
 
@@ -178,14 +199,14 @@ def _rule_object(
     )
 
 
-def _dashboard(workflow: Workflow, text: str, options: Options) -> Manifest:
-    folder = workflow.spec.dashboard.folder or workflow.namespace
+def _dashboard(workflow: Workflow, kind: str, text: str, options: Options) -> Manifest:
+    folder = workflow.spec.dashboard.folder or options.folder(workflow.namespace)
+    files = {grafana.file_name(workflow.namespace, workflow.name): text}
     return child(
         workflow,
-        "v1",
-        "ConfigMap",
+        grafana.api_version(kind),
+        kind,
         names.child(workflow.name, "dashboard"),
-        labels=dict(options.dashboard_labels),
-        annotations={options.folder_annotation: folder},
-        data={f"{workflow.namespace}-{workflow.name}.json": text},
+        labels=grafana.labels(kind, options),
+        **grafana.content(kind, files, folder, options),
     )

@@ -15,6 +15,7 @@ ROW = "Objectives"
 # At zero the objective is missed; below a quarter what is risky should wait.
 POLICY = (Step(0.0, "orange"), Step(0.25, "green"))
 _SAME = f"on ({names.NAMESPACE_LABEL}, {names.WORKFLOW_LABEL}, slo)"
+_MAX = f"max by ({names.NAMESPACE_LABEL}, {names.WORKFLOW_LABEL}, slo)"
 _NOTHING = "No events yet"
 
 
@@ -84,10 +85,11 @@ def _table(owner: str, slos: Sequence[SloView], height: int) -> View:
         color="red",
         empty=_NOTHING,
         queries=(
-            Query(f"{slo.REMAINING}{chosen}", "Budget left"),
-            Query(f"1 - {slo.PERIOD}{chosen}", "Good events"),
-            Query(f"{slo.OBJECTIVE}{chosen}", "Target"),
-            Query(burn_rate(owner, slos), "Burn rate", ""),
+            # One row for each objective: what is merged must have the same labels, and so no name.
+            Query(f"{_MAX} ({slo.REMAINING}{chosen})", "Budget left"),
+            Query(f"1 - {_MAX} ({slo.PERIOD}{chosen})", "Good events"),
+            Query(f"{_MAX} ({slo.OBJECTIVE}{chosen})", "Target"),
+            Query(f"{_MAX} ({burn_rate(owner, slos)})", "Burn rate", ""),
         ),
     )
     cell, steps = {"type": "color-text"}, panel.thresholds("red", POLICY)

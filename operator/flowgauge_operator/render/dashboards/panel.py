@@ -122,7 +122,7 @@ def _defaults(panel: Panel) -> dict[str, Any]:
     made: dict[str, Any] = {
         "unit": _UNITS[panel.unit],
         "thresholds": thresholds(panel.color, panel.steps),
-        "color": {"mode": "thresholds" if panel.type == "stat" else "palette-classic"},
+        "color": {"mode": "thresholds" if panel.type in ("stat", "table") else "palette-classic"},
         "mappings": _words(panel.steps),
     }
     if panel.empty:
@@ -141,7 +141,8 @@ def _defaults(panel: Panel) -> dict[str, Any]:
             # A workflow that runs now and then has gaps; a line across them would invent runs.
             "spanNulls": False,
             "stacking": {"mode": "normal" if panel.stack else "none", "group": "A"},
-            "thresholdsStyle": {"mode": "line+area" if panel.steps else "off"},
+            # Areas would be one more colour under those of the marks.
+            "thresholdsStyle": {"mode": "dashed" if panel.steps else "off"},
         }
     if panel.type == "table":
         made["custom"] = {"align": "auto", "cellOptions": {"type": "auto"}, "filterable": False}

@@ -18,6 +18,8 @@ from flowgauge_operator.render.options import Options, Problem, SloView
 
 # A query that counts by outcome and by nothing else.
 _BY_OUTCOME = re.compile(r"\$\w+\(([a-z_]+\.[a-z_]+)(?:\{[^}]*\})?(?:\[[^\]]*\])?,\s*outcome\)")
+# A value may look like anything.
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 # What Prometheus itself says of a target.
 _OF_SCRAPES = re.compile(r"(?<![\w:])(?:up|scrape_\w+)\{")
 # A ConfigMap holds ten times as much.
@@ -100,7 +102,7 @@ def _profile_views(workflow: Workflow, scope: Scope, slos: Sequence[SloView]) ->
             view = _view(panel, scope, slos)
         except MissingRoleError:
             continue
-        if is_scraped or not any(_OF_SCRAPES.search(expr) for expr in view.exprs):
+        if is_scraped or not any(_OF_SCRAPES.search(_QUOTED.sub("", expr)) for expr in view.exprs):
             yield view
 
 
