@@ -19,7 +19,10 @@ APIS = ("payments", "mail")
 SLOT_KINDS = ("WorkflowWorker", "ActivityWorker")
 SLOTS = 20
 # Roles of gauges that count what is there: each begin adds one and each end takes it away.
-ADDED = {"run.active", "step.active", "handler.active", "queue.depth", "queue.dead"}
+ADDED = {
+    *("run.active", "run.waiting", "step.active", "step.waiting"),
+    *("handler.active", "queue.depth", "queue.dead"),
+}
 # What no story tells: each would be a catastrophe of its own.
 NEVER = {"checksum.failed", "replay.diverged", "series.dropped"}
 
@@ -62,7 +65,12 @@ def _of(run: Run, told: _Told, roles: Collection[str]) -> Iterator[Happening]:
 def _run(run: Run, _: Story) -> _Told:
     end, who = run.end, {"workflow": run.name, "kind": kind_of(run.name)}
     outcome = {"outcome": "bad" if run.error else "good"}
+    yield run.due, "run.waiting", 1, who
+    yield run.start, "run.waiting", -1, who
     yield run.start, "run.started", 1, who | {"trigger": run.trigger}
+    # Engines count what their own schedules start, whatever the plan of the workflow is.
+    if run.trigger in ("schedule", "event"):
+        yield run.start, "schedule.triggered", 1, who
     yield run.start, "run.active", 1, who
     yield end, "run.active", -1, who
     yield end, "run.finished", 1, who | outcome
@@ -79,6 +87,8 @@ def _steps(run: Run, _: Story) -> _Told:
     before = run.due
     for step in run.steps:
         who = {"workflow": run.name, "step": step.name}
+        yield before, "step.waiting", 1, who
+        yield step.start, "step.waiting", -1, who
         yield step.start, "step.started", 1, who
         yield step.start, "step.active", 1, who
         yield step.start, "step.delay", step.start - before + 0.05, who | {"queue": run.queue}
