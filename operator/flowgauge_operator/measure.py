@@ -6,6 +6,7 @@ the metric and label names of the profile, values in base units. The macros are 
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -83,7 +84,7 @@ class Scope:
     threshold: float | None = None
     rounding: Rounding = "None"
     native: bool = False
-    values: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, str] = field(default_factory=dict, hash=False)
     recorded: frozenset[str] | None = None
     step: Step | None = None
 
@@ -111,6 +112,8 @@ class _Source:
     counts: bool
 
 
+# Workflows differ in few of their expressions: a spec that is new shares most of them with others.
+@functools.lru_cache(maxsize=8192)
 def expand(text: str, scope: Scope) -> str:
     """The PromQL that `text` means in `scope`.
 
@@ -141,6 +144,7 @@ def _windowed(text: str, scope: Scope) -> str:
     return re.sub(r"\$window\b", duration.text(scope.step.window), text) if scope.step else text
 
 
+@functools.lru_cache(maxsize=4096)
 def families(text: str, scope: Scope) -> tuple[Family, ...]:
     """The families that the macros in `text` read.
 

@@ -98,20 +98,12 @@ def mark(axes: Axes, canvas: Canvas) -> None:
     shown = [
         e for e in canvas.events if e.end >= canvas.window.start and e.start <= canvas.window.end
     ]
+    _shade(axes, shown, canvas)
     last, numbers = -1e9, list[tuple[float, str, list[int]]]()
     width = canvas.width * axes.get_position().width
     for event in sorted(shown, key=lambda e: e.start):
         at, color = max(event.start, canvas.window.start), readable(event.color, canvas.theme)
         axes.axvline(at, color=color, linewidth=1, linestyle=(0, (3, 2)), zorder=3)
-        if event.end > at:
-            axes.axvspan(
-                at,
-                min(event.end, canvas.window.end),
-                color=event.color,
-                alpha=0.1,
-                linewidth=0,
-                zorder=0.5,
-            )
         x = (at - canvas.window.start) / canvas.window.length * width
         if numbers and x - last < 26:
             numbers[-1][2].append(event.number)
@@ -124,3 +116,15 @@ def mark(axes: Axes, canvas: Canvas) -> None:
             at, 1.01, name, transform=axes.get_xaxis_transform(), color=color, fontsize=canvas.size - 1,
             ha="left" if at == canvas.window.start else "center", va="bottom", clip_on=False,
         )  # fmt: skip
+
+
+def _shade(axes: Axes, events: Sequence[Event], canvas: Canvas) -> None:
+    """Shade the times that last, each instant once for a colour: many alerts at one time would hide what they mark."""
+    for color in {event.color for event in events}:
+        lasting = sorted((e.start, e.end) for e in events if e.color == color and e.end > e.start)
+        reached = canvas.window.start
+        for start, end in lasting:
+            left, right = max(start, reached), min(end, canvas.window.end)
+            if right > left:
+                axes.axvspan(left, right, color=color, alpha=0.1, linewidth=0, zorder=0.5)
+                reached = right

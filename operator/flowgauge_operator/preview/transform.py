@@ -41,7 +41,8 @@ def _merge(tables: Sequence[Table], _: Json) -> list[Table]:
             row = {column.name: cell for column, cell in zip(table, cells, strict=True)}
             same = rows.setdefault(tuple(row[name] for name in sorted(shared)), [])
             fitting = next(
-                (old for old in same if all(old.get(k, v) == v for k, v in row.items())), None
+                (old for old in same if all(k not in old or old[k] == v for k, v in row.items())),
+                None,
             )
             if fitting is None:
                 same.append(row)

@@ -110,8 +110,8 @@ def _history(owner: str) -> Panel:
     return Panel(
         title="Error budget over time",
         description=(
-            "What is left of each budget. A cliff is one incident, a slope a lasting fault; it rises again when bad events"
-            " leave the window."
+            "What is left of each budget, down to -100 %. A cliff is one incident, a slope a lasting fault; it rises again"
+            " when bad events leave the window."
         ),
         type="timeseries",
         row=ROW,
@@ -120,7 +120,7 @@ def _history(owner: str) -> Panel:
         steps=POLICY,
         maximum=1,
         empty=_NOTHING,
-        queries=(Query(f"{slo.REMAINING}{{{owner}}}", "{{slo}}"),),
+        queries=(Query(f"clamp_min({slo.REMAINING}{{{owner}}}, -1)", "{{slo}}"),),
     )
 
 

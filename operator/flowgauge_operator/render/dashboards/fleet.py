@@ -192,13 +192,13 @@ def _graphs(chosen: str) -> list[View]:
             replace(
                 graph,
                 title="Least error budget",
-                description="The ten workflows with the least budget at each time. A cliff is an incident.",
+                description="The ten workflows with the least budget at each time, down to -100 %. A cliff is an incident.",
                 unit="ratio",
                 color="red",
                 steps=budget.POLICY,
                 maximum=1,
                 empty="No objectives",
-                queries=(Query(f"bottomk(10, {budgets})", legend),),
+                queries=(Query(f"bottomk(10, clamp_min({budgets}, -1))", legend),),
             )
         ),
         panel.literal(

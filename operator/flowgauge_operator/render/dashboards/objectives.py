@@ -132,7 +132,8 @@ def _history(chosen: str) -> list[View]:
             Panel(
                 title="Error budget over time",
                 description=(
-                    "A cliff is one incident, a slope a lasting fault; it rises again when bad events leave the window."
+                    "Down to -100 %. A cliff is one incident, a slope a lasting fault; it rises again when bad events leave"
+                    " the window."
                 ),
                 type="timeseries",
                 row="History",
@@ -141,7 +142,7 @@ def _history(chosen: str) -> list[View]:
                 steps=budget.POLICY,
                 maximum=1,
                 empty=_NOTHING,
-                queries=(Query(f"{slo.REMAINING}{{{chosen}}}", "budget left"),),
+                queries=(Query(f"clamp_min({slo.REMAINING}{{{chosen}}}, -1)", "budget left"),),
             )
         ),
         panel.literal(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,16 +25,18 @@ _UNITS = {
 _HISTOGRAM = re.compile(r"_bucket\{|histogram_quantile\(")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class View:
     """A panel whose queries are PromQL, and what its profile does not say.
 
+    A view is equal to itself only, so that it can be a key of what was made of it. `roles` are those that it reads.
     `overrides` are Grafana's, for single series or columns. In a table, `columns` are headings of labels; a label that is
     in `hidden` is no column. `sort` is the heading that it is sorted by, with a minus sign for the greatest first.
     """
 
     panel: Panel
     exprs: tuple[str, ...]
+    roles: frozenset[str] = frozenset()
     overrides: tuple[dict[str, Any], ...] = ()
     columns: Mapping[str, str] = field(default_factory=dict)
     hidden: tuple[str, ...] = ()
@@ -48,14 +51,17 @@ def literal(panel: Panel, **more: Any) -> View:
 
 def grafana(view: View, number: int, place: dict[str, int]) -> dict[str, Any]:
     """The panel as Grafana reads it."""
+    return {**_body(view), "id": number, "gridPos": place}
+
+
+@functools.lru_cache(maxsize=2048)
+def _body(view: View) -> dict[str, Any]:
     panel = view.panel
     made = {
-        "id": number,
         "type": panel.type,
         "title": text.line(panel.title),
         "description": text.markdown(panel.description),
         "datasource": DATASOURCE,
-        "gridPos": place,
         "targets": [_target(i, query, view) for i, query in enumerate(panel.queries)],
         "fieldConfig": {"defaults": _defaults(panel), "overrides": _overrides(view)},
         "options": _options(view),
@@ -171,11 +177,16 @@ def _overrides(view: View) -> list[dict[str, Any]]:
         return [*view.overrides]
     made = []
     for query in panel.queries:
+        properties: dict[str, Any] = {}
         if query.unit is not None and query.unit != panel.unit:
-            made.append(override(text.line(query.legend), unit=_UNITS[query.unit]))
+            properties["unit"] = _UNITS[query.unit]
         elif panel.steps:
-            cell = {"type": "color-text"}
-            made.append(override(text.line(query.legend), custom_cellOptions=cell))
+            properties["custom_cellOptions"] = {"type": "color-text"}
+        # What the panel says of itself when it is empty is not what an empty cell means.
+        if len(panel.queries) > 1:
+            properties["noValue"] = "-"
+        if properties:
+            made.append(override(text.line(query.legend), **properties))
     return [*made, *view.overrides]
 
 

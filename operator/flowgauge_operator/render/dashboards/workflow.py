@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -69,7 +70,7 @@ def _drawn(
     warnings += _unknown(views, wanted.order, "order", rows=True)
     hidden = set(wanted.hide)
     owner = frame.owner(workflow.namespace, workflow.name)
-    shown = [_of_targets(view, owner) for view in views if view.panel.title not in hidden]
+    shown = [view for view in views if view.panel.title not in hidden]
     # What is known of a workflow without targets and pushes is recorded, and asks for no target.
     asks = any("$instance" in expr for view in shown for expr in view.exprs)
     variables, annotations = _variables(workflow, owner) if asks else [], frame.marks(owner)
@@ -99,25 +100,29 @@ def _profile_views(workflow: Workflow, scope: Scope, slos: Sequence[SloView]) ->
     )
     for panel in scope.profile.panels:
         try:
-            view = _view(panel, scope, slos)
+            view = _view(panel, scope)
         except MissingRoleError:
             continue
         if is_scraped or not any(_OF_SCRAPES.search(_QUOTED.sub("", expr)) for expr in view.exprs):
-            yield view
+            yield _with_objectives(view, slos)
 
 
-def _view(panel: Panel, scope: Scope, slos: Sequence[SloView]) -> View:
+# Workflows differ in few of their panels.
+@functools.lru_cache(maxsize=2048)
+def _view(panel: Panel, scope: Scope) -> View:
     exprs = tuple(measure.expand(query.expr, scope) for query in panel.queries)
     read = [family for query in panel.queries for family in measure.families(query.expr, scope)]
     named = tuple(
         replace(query, legend=measure.legend(query.legend, query.expr, scope))
         for query in panel.queries
     )
-    panel = _with_objectives(replace(panel, queries=named), read, slos)
+    panel = replace(panel, queries=named)
     labels = {label: name for family in read for name, label in family.labels.items()}
+    owner = frame.owner(scope.namespace, scope.workflow)
     return View(
         panel,
-        exprs,
+        tuple(_of_targets(expr, owner) for expr in exprs),
+        roles=frozenset(family.role for family in read),
         overrides=tuple(_outcomes(panel, read)),
         columns={label: name.replace("_", " ").capitalize() for label, name in labels.items()},
         hidden=(names.NAMESPACE_LABEL, names.WORKFLOW_LABEL),
@@ -126,28 +131,28 @@ def _view(panel: Panel, scope: Scope, slos: Sequence[SloView]) -> View:
     )
 
 
-def _with_objectives(panel: Panel, read: Sequence[Family], slos: Sequence[SloView]) -> Panel:
+def _with_objectives(view: View, slos: Sequence[SloView]) -> View:
     """The panel with the objectives of the workflow as its thresholds, where it shows what they are about."""
-    roles = {family.role for family in read}
-    if panel.type == "timeseries" and panel.unit == "seconds" and roles == {"run.duration"}:
-        bounds = [(view.threshold, view) for view in slos if view.threshold]
+    panel = view.panel
+    if panel.type == "timeseries" and panel.unit == "seconds" and view.roles == {"run.duration"}:
+        bounds = [(each.threshold, each) for each in slos if each.threshold]
         if bounds and not panel.steps:
-            lines = ", ".join(f"{view.name}: {duration.text(bound)}" for bound, view in bounds)
+            lines = ", ".join(f"{each.name}: {duration.text(bound)}" for bound, each in bounds)
             steps = tuple(Step(bound, "orange") for bound in sorted({bound for bound, _ in bounds}))
-            told = f"{panel.description} Lines are the thresholds of objectives ({lines})."
-            return replace(panel, steps=steps, description=told)
-    if panel.title == "Success ratio" and panel.type == "stat":
-        ratios = [view for view in slos if view.kind == "success"]
-        if ratios:
-            objective = ratios[0].objective / 100
+            return _judged(view, steps, f"Lines are the thresholds of objectives ({lines}).")
+    if panel.type == "stat" and panel.unit == "ratio" and "success" in panel.title.lower():
+        objective = next((each.objective for each in slos if each.kind == "success"), None)
+        if objective is not None:
             # The budget of a whole day within two and a half hours or less.
-            low = max(0.0, 1 - 10 * float(slo.budget(ratios[0].objective)))
-            told = (
-                f"{panel.description} Green from the objective of {ratios[0].objective:.12g} % on."
-            )
-            steps = (Step(low, "orange"), Step(objective, "green"))
-            return replace(panel, steps=steps, description=told)
-    return panel
+            low = max(0.0, 1 - 10 * float(slo.budget(objective)))
+            steps = (Step(low, "orange"), Step(objective / 100, "green"))
+            return _judged(view, steps, f"Green from the objective of {objective:.12g} % on.")
+    return view
+
+
+def _judged(view: View, steps: tuple[Step, ...], told: str) -> View:
+    description = f"{view.panel.description} {told}"
+    return replace(view, panel=replace(view.panel, steps=steps, description=description))
 
 
 def _outcomes(panel: Panel, read: Sequence[Family]) -> Iterator[dict[str, Any]]:
@@ -176,7 +181,7 @@ def _own(workflow: Workflow, scope: Scope) -> tuple[list[View], list[Problem]]:
         panel = wanted.panel()
         fault = _fault(panel, workflow.namespace, scope)
         if fault is None:
-            views.append(_view(panel, scope, ()))
+            views.append(_view(panel, scope))
         else:
             where, reason, message = fault
             problems.append(Problem(f"{path}.queries[{where}].expr", reason, message))
@@ -221,12 +226,11 @@ def _unknown(
     ]
 
 
-def _of_targets(view: View, owner: str) -> View:
+def _of_targets(expr: str, owner: str) -> str:
     """The same for the targets that are chosen. What is recorded is of all of them and has no such labels."""
     scraped = re.compile(rf"(?<![\w:])(?!ALERTS\b)([a-zA-Z_]\w*)\{{{re.escape(owner)}")
     chosen = f'{owner},job=~"$job",instance=~"$instance"'
-    made = tuple(scraped.sub(lambda m: f"{m[1]}{{{chosen}", expr) for expr in view.exprs)
-    return replace(view, exprs=made)
+    return scraped.sub(lambda match: f"{match[1]}{{{chosen}", expr)
 
 
 def _variables(workflow: Workflow, owner: str) -> list[dict[str, Any]]:
