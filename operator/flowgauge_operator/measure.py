@@ -139,6 +139,19 @@ def expand(text: str, scope: Scope) -> str:
     return _tidy(_windowed("".join([*out, text[position:]]), scope))
 
 
+def between(text: str) -> str:
+    """What of a text stands between its macros: plain PromQL.
+
+    Raises:
+        ExpressionError: a macro is not closed.
+    """
+    out, position = [], 0
+    while match := _MACRO.search(text, position):
+        out.append(text[position : match.start()])
+        position = _closing(text, match.end()) + 1
+    return "".join([*out, text[position:]])
+
+
 def _windowed(text: str, scope: Scope) -> str:
     """The text with the window for what no macro counts."""
     return re.sub(r"\$window\b", duration.text(scope.step.window), text) if scope.step else text

@@ -146,6 +146,19 @@ KINDS = {
 LENGTHS = ("7d", "10d", "14d", "21d", "27d", "28d", "30d", "45d", "60d", "90d")
 
 
+def test_both_sides_of_an_objective_of_plain_promql_look_equally_far_back():
+    """Counted in steps, the total would be half a minute and the rest five minutes old: a ratio of different times."""
+    plain = 'sum(rate(workflow_step_runs_total{$owner,status="failed"}[$window]))'
+    own = {"total": "$rate(step.finished[$window])", "bad": plain}
+
+    rendered = made(slos=[{"name": "own", "objective": 99, "custom": own}])
+
+    counted = {rule["record"]: rule["expr"] for rule in records(rendered)}
+    for name in ("slo:events_total:rate", "slo:events_bad:rate"):
+        assert "[5m]" in counted[name]
+        assert "last_over_time" not in counted[name]
+
+
 def raw_ranges(expr):
     """Seconds of every range over series that are scraped, subqueries included."""
     found = []

@@ -127,9 +127,12 @@ def events(objective: Slo, profile: Profile, scope: Scope) -> tuple[str, str]:
         ExpressionError: the profile cannot express them, or the user's text is none.
     """
     if objective.custom:
-        total, bad = (
-            measure.expand(text, scope) for text in (objective.custom.total, objective.custom.bad)
-        )
+        texts = (objective.custom.total, objective.custom.bad)
+        if scope.step and any("$window" in measure.between(text) for text in texts):
+            # Plain PromQL is a rate over some minutes. Beside steps it would be late: both sides have to look as far back.
+            window = duration.text(scope.step.window)
+            scope = replace(scope, step=None).with_values(window=window)
+        total, bad = (measure.expand(text, scope) for text in texts)
         # Each by itself: one that closes a parenthesis of ours would be valid only together with it.
         for expr in (total, bad):
             promql.check(expr, scope.namespace)

@@ -173,7 +173,10 @@ def _alerts(chosen: str) -> View:
         "slo": "Objective",
     }
     return panel.literal(
-        what, columns=columns, overrides=(panel.override("Value", custom_hidden=True),)
+        what,
+        columns=columns,
+        sort="Severity",
+        overrides=(panel.override("Value", custom_hidden=True),),
     )
 
 

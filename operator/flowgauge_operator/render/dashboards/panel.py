@@ -183,10 +183,8 @@ def _overrides(view: View) -> list[dict[str, Any]]:
         elif panel.steps:
             properties["custom_cellOptions"] = {"type": "color-text"}
         # What the panel says of itself when it is empty is not what an empty cell means.
-        if len(panel.queries) > 1:
-            properties["noValue"] = "-"
-        if properties:
-            made.append(override(text.line(query.legend), **properties))
+        made.append(override(text.line(query.legend), noValue="-", **properties))
+    made += [override(heading, noValue="-") for heading in view.columns.values()]
     return [*made, *view.overrides]
 
 
