@@ -51,6 +51,26 @@ def titled(made, title):
     return next(panel for panel in panels(made) if panel["title"] == title)
 
 
+@pytest.mark.parametrize(
+    ("profile", "bad", "good"),
+    [
+        ("workflow", "/^(?!(?:success|skipped)$)/", "success"),
+        ("celery", "failed", "succeeded"),
+        ("temporal", "failed", "completed"),
+    ],
+)
+def test_bad_outcomes_are_red_and_dashed_and_good_ones_green(profile, bad, good):
+    overrides = titled(BOARDS[profile], "Runs by outcome")["fieldConfig"]["overrides"]
+
+    looks = {
+        entry["matcher"]["options"]: {p["id"]: p["value"] for p in entry["properties"]}
+        for entry in overrides
+    }
+    assert looks[bad]["color"] == {"mode": "fixed", "fixedColor": "red"}
+    assert looks[bad]["custom.lineStyle"]["fill"] == "dash"
+    assert looks[good] == {"color": {"mode": "fixed", "fixedColor": "green"}}
+
+
 def test_firing_alerts_are_marked():
     annotation = BOARDS["workflow"]["annotations"]["list"][0]
 

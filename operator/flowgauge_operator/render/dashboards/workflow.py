@@ -13,7 +13,7 @@ from flowgauge_operator import duration, measure, names, promql, slo
 from flowgauge_operator.measure import MissingRoleError, Scope
 from flowgauge_operator.model import Workflow
 from flowgauge_operator.promql import ExpressionError
-from flowgauge_operator.render.dashboards import budget, frame, grid
+from flowgauge_operator.render.dashboards import budget, frame, grid, text
 from flowgauge_operator.render.dashboards.panel import View, dashed, override
 from flowgauge_operator.render.options import Options, Problem, SloView
 
@@ -23,6 +23,10 @@ _BY_OUTCOME = re.compile(r"\$\w+\(([a-z_]+\.[a-z_]+)(?:\{[^}]*\})?(?:\[[^\]]*\])
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 # What Prometheus itself says of a target.
 _OF_SCRAPES = re.compile(r"(?<![\w:])(?:up|scrape_\w+)\{")
+# A query of one outcome beside another of the next.
+_OF_OUTCOME = re.compile(
+    r'\$\w+\([a-z_]+\.(?:(?P<bad>failed|[a-z_]+\{outcome="bad"\})|succeeded|[a-z_]+\{outcome="good"\})\[[^\]]*\]\)'
+)
 # A ConfigMap holds ten times as much.
 LARGEST = 100_000
 # What Grafana fills in where PromQL has a duration.
@@ -160,6 +164,10 @@ def _outcomes(panel: Panel, read: Sequence[Family]) -> Iterator[dict[str, Any]]:
     if panel.type != "timeseries":
         return
     for query in panel.queries:
+        if len(panel.queries) > 1 and (own := _OF_OUTCOME.fullmatch(query.expr.strip())):
+            name = text.line(query.legend)
+            yield dashed(name, "red") if own["bad"] else _fixed(name, "green")
+            continue
         match = _BY_OUTCOME.fullmatch(" ".join(query.expr.split()))
         family = next((f for f in read if match and f.role == match[1] and f.outcomes), None)
         if family is None or family.outcomes is None:
@@ -170,7 +178,11 @@ def _outcomes(panel: Panel, read: Sequence[Family]) -> Iterator[dict[str, Any]]:
         yield dashed(f"/^(?!(?:{known})$)/", "red", by="byRegexp")
         for values, color in ((good, "green"), (ignored, "blue")):
             for value in values:
-                yield override(value, color={"mode": "fixed", "fixedColor": color})
+                yield _fixed(value, color)
+
+
+def _fixed(name: str, color: str) -> dict[str, Any]:
+    return override(name, color={"mode": "fixed", "fixedColor": color})
 
 
 def _own(workflow: Workflow, scope: Scope) -> tuple[list[View], list[Problem]]:
