@@ -35,6 +35,10 @@ def is_pushed(board, _):
     return board.spec is not None and board.spec.scrape.mode == "Push"
 
 
+def is_of_no_target(board, _):
+    return "$instance" not in board.text
+
+
 def is_over_what_is_shown(_, finding):
     return finding.about == "now" and f"[{RANGE}]" in finding.reason
 
@@ -74,6 +78,10 @@ EXCEPTIONS = [
     *(
         Allowed(rule, is_shared, "they are about workflows and not about targets")
         for rule in ("template-job-rule", "template-instance-rule", *_LABELS)
+    ),
+    *(
+        Allowed(rule, is_of_no_target, "nobody scrapes the program, and no query asks for a target")
+        for rule in ("template-job-rule", "template-instance-rule")
     ),
     *(
         Allowed(rule, is_pushed, "what is pushed has no instance, and .+ does not match it")

@@ -23,6 +23,7 @@ _BY_OUTCOME = re.compile(r"\$\w+\(([a-z_]+\.[a-z_]+)(?:\{[^}]*\})?(?:\[[^\]]*\])
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 # What Prometheus itself says of a target.
 _OF_SCRAPES = re.compile(r"(?<![\w:])(?:up|scrape_\w+)\{")
+_OF_PUSHES = re.compile(r"(?<![\w:])push_time_seconds\{")
 # A query of one outcome beside another of the next.
 _OF_OUTCOME = re.compile(
     r'\$\w+\([a-z_]+\.(?:(?P<bad>failed|[a-z_]+\{outcome="bad"\})|succeeded|[a-z_]+\{outcome="good"\})\[[^\]]*\]\)'
@@ -97,17 +98,21 @@ def _drawn(
 
 
 def _profile_views(workflow: Workflow, scope: Scope, slos: Sequence[SloView]) -> Iterator[View]:
-    """The panels for which the profile has the roles, and the workflow the targets."""
-    is_scraped = workflow.spec.selector is not None and workflow.spec.scrape.mode not in (
-        "Push",
-        "None",
-    )
+    """The panels for which the profile has the roles, and the workflow the targets or pushes."""
+    mode = workflow.spec.scrape.mode
+    is_scraped = workflow.spec.selector is not None and mode not in ("Push", "None")
+    wanting = [
+        kind
+        for kind, is_there in ((_OF_SCRAPES, is_scraped), (_OF_PUSHES, mode == "Push"))
+        if not is_there
+    ]
     for panel in scope.profile.panels:
         try:
             view = _view(panel, scope)
         except MissingRoleError:
             continue
-        if is_scraped or not any(_OF_SCRAPES.search(_QUOTED.sub("", expr)) for expr in view.exprs):
+        plain = [_QUOTED.sub("", expr) for expr in view.exprs]
+        if not any(kind.search(expr) for kind in wanting for expr in plain):
             yield _with_objectives(view, slos)
 
 
