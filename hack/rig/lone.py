@@ -66,8 +66,13 @@ def prometheus(port: int, *, job: str = "", rules: str = "") -> Iterator[Prometh
 
 
 @contextlib.contextmanager
-def served(configuration: str, run: Path, *, port: int = 0) -> Iterator[Prometheus]:
-    """Run Prometheus on the loopback, on what the folder `tsdb` of this folder holds already."""
+def served(
+    configuration: str, run: Path, *, port: int = 0, keeps: str = ""
+) -> Iterator[Prometheus]:
+    """Run Prometheus on the loopback, on what the folder `tsdb` of this folder holds already.
+
+    `keeps` is for how long data is kept, where it is older than Prometheus keeps it by default.
+    """
     own, file = port or free_port(), run / "prometheus.yaml"
     file.write_text(configuration, encoding="utf-8")
     command: list[str | Path] = [
@@ -75,7 +80,7 @@ def served(configuration: str, run: Path, *, port: int = 0) -> Iterator[Promethe
         f"--config.file={file}",
         f"--storage.tsdb.path={run / 'tsdb'}",
         f"--web.listen-address=127.0.0.1:{own}",
-        "--storage.tsdb.retention.time=10y",
+        *([f"--storage.tsdb.retention.time={keeps}"] if keeps else []),
         "--enable-feature=exemplar-storage",
     ]
     process = Process("prometheus", command, log=run / "prometheus.log")

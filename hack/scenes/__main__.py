@@ -76,7 +76,7 @@ def _show(folder: Path, options: argparse.Namespace) -> int:
         began = time.monotonic()
         _make(folder, options)
         print(f"made in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
-    with lone.served("global: {}\n", folder, port=options.port) as prometheus:
+    with lone.served("global: {}\n", folder, port=options.port, keeps="10y") as prometheus:
         if options.run:
             command = shlex.split(options.run.replace("{url}", prometheus.url))
             return subprocess.run(command, check=False).returncode

@@ -231,7 +231,7 @@ def url(made):
             "rule_files": [str(run / "rules.yaml")],
             "scrape_configs": jobs(ports, engines),
         }
-        with lone.served(yaml.safe_dump(configuration), run) as prometheus:
+        with lone.served(yaml.safe_dump(configuration), run, keeps="10y") as prometheus:
             prometheus.wait_series("count_over_time(up[1h]) > 10", 60)
             yield prometheus.url
 

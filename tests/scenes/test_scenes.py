@@ -146,7 +146,7 @@ def test_prometheus_has_what_was_scraped_recorded_and_alerted(tmp_path):
 
     history.write(tmp_path, [watched], rules, 30)
 
-    with lone.served("global: {}\n", tmp_path) as prometheus:
+    with lone.served("global: {}\n", tmp_path, keeps="10y") as prometheus:
 
         def at_the_end(query):
             found = prometheus.ask("query", query=query, time=NOON - 30)["result"]
