@@ -138,12 +138,17 @@ class Cluster(Client):
         self._forward_url("alertmanager", self.alertmanager_url)
 
     def start_pushgateway(self) -> str:
-        """Start a Pushgateway that Prometheus scrapes, once, and return its URL."""
+        """Start a Pushgateway that Prometheus scrapes, once, and return its URL.
+
+        That it is scraped is said anew: a ServiceMonitor goes with its definition, when a test removes that.
+        """
         if self._stack is None:
             raise RigError("a Pushgateway needs the stack: Cluster(stack=True)")
         if self.pushgateway_url is None:
             self.pushgateway_url = self._stack.pushgateway()
             self._forward_url("pushgateway", self.pushgateway_url)
+        else:
+            self._stack.scrape_pushgateway()
         return self.pushgateway_url
 
     def start_kube_state_metrics(self) -> str:

@@ -80,11 +80,14 @@ class Stack:
         """Stop everything in the reverse order."""
         self._parts.close()
 
+    def scrape_pushgateway(self) -> None:
+        """Apply the objects by which Prometheus finds the Pushgateway."""
+        manifest = (_HERE / "pushgateway.yaml").read_text()
+        self._client.apply(placement.placed(manifest, controlplane.NODE))
+
     def pushgateway(self) -> str:
         """Start a Pushgateway that Prometheus scrapes, and return its URL."""
-        self._client.apply(
-            placement.placed((_HERE / "pushgateway.yaml").read_text(), controlplane.NODE)
-        )
+        self.scrape_pushgateway()
         address = f"{pod_address(self._client, NAMESPACE, 'pushgateway')}:9091"
         gateway = self._launch("pushgateway", f"--web.listen-address={address}")
         gateway.wait_ready(lambda: fetch.is_ok(f"http://{address}/-/ready"), _START_SECONDS)

@@ -69,7 +69,7 @@ class Planned:
         """A counter of begun runs of the workflow, as a program would push it."""
         labels = f'namespace="{self.namespace}",monitored_workflow="{name}"'
         request = urllib.request.Request(
-            f"{self.cluster.start_pushgateway()}/metrics/job/{self.namespace}",
+            f"{self.cluster.pushgateway_url}/metrics/job/{self.namespace}",
             data=f"workflow_runs_started_total{{{labels}}} {started}\n".encode(),
             method="PUT",
         )
@@ -158,6 +158,7 @@ def planned(verifying, stack):
     for name in ("kube-state-metrics", "pushgateway"):
         binary(name)
     stack.start_kube_state_metrics()
+    stack.start_pushgateway()
     namespace = f"test-{secrets.token_hex(4)}"
     stack.create_namespace(namespace)
     made = Planned(verifying, namespace)
