@@ -87,6 +87,11 @@ class Planned:
             f'kube_cronjob_next_schedule_time{{namespace="{self.namespace}",cronjob="{name}"}}'
         )
 
+    def are_seen(self):
+        """Whether Prometheus has all six CronJobs, and the plan of the one that is served."""
+        told = f'kube_cronjob_spec_suspend{{namespace="{self.namespace}"}}'
+        return len(self.cluster.prometheus_query(told)) == 6 and self.next("served")
+
     def _patch_status(self, kind, name, status):
         self.cluster.kubectl(
             "patch",
@@ -171,6 +176,8 @@ def planned(verifying, stack):
     made.cronjob("pausing", **YEARLY)
     for name in ("paused", "pausing"):
         made.forget(name)
+    # Workflows of CronJobs that nobody has told Prometheus of yet would rightly say so.
+    made.operator.wait(made.are_seen, "the CronJobs in Prometheus", 60)
     for name in ("stuck", "forgotten", "paused", "pausing", "ghost"):
         made.follow(name)
     for name in ("served", "slow"):
