@@ -1,4 +1,4 @@
-"""Write what is generated: CRD, references of roles, alerts and runbooks, goldens of the examples. `--check` only compares.
+"""Write what is generated: CRD, version of the charts, references, goldens of the examples. `--check` only compares.
 
 Run as `make generate`; the suite fails when a committed file differs.
 """
@@ -14,6 +14,7 @@ import yaml
 
 import references
 import runbooks
+import version
 from flowgauge_operator import cli, crd, layout
 from flowgauge_operator.render import Options, shared
 
@@ -32,7 +33,7 @@ _NOTE = "# Generated from the models by `make generate`; do not edit.\n"
 
 def files() -> Iterator[tuple[Path, str]]:
     """Every generated file with its content."""
-    for name, definition in crd.definitions().items():
+    for name, definition in crd.definitions(version.of_chart(version.current(ROOT))).items():
         text = _NOTE + yaml.dump(
             definition, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True
         )
@@ -40,6 +41,7 @@ def files() -> Iterator[tuple[Path, str]]:
         yield ROOT / "charts/flowgauge/crds" / name, text
     for name, text in shared.board_files(None, Options()).items():
         yield ROOT / "charts/flowgauge/dashboards" / name, layout.readable(text)
+    yield from version.charts(ROOT)
     yield ROOT / "docs/roles.md", references.roles()
     yield ROOT / "docs/alerts.md", references.alerts()
     yield ROOT / "docs/profiles.md", references.vocabularies()

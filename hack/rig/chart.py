@@ -87,11 +87,13 @@ def install(
     overrides: Mapping[str, Any] | None = None,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    engine: Mapping[str, str] | None = None,
 ) -> Release:
     """Apply a chart and start its pods; use ``Release.wait_ready`` to wait for their probes.
 
     ``path`` comes first on the PATH of the processes (``.venv-operator/bin``), ``entrypoint`` is what the image would
-    start, ``overrides`` are values that win over the files of ``values``.
+    start, ``overrides`` are values that win over the files of ``values``. With ``engine``, an environment for podman,
+    the pods run out of their images.
     """
     if cluster.is_given:
         raise RigError(
@@ -109,7 +111,7 @@ def install(
     )
     cluster.create_namespace(namespace)
     _apply(cluster, manifests, namespace)
-    kubelet = Kubelet(cluster, path=path, entrypoint=entrypoint, cwd=cwd, env=env)
+    kubelet = Kubelet(cluster, path=path, entrypoint=entrypoint, cwd=cwd, env=env, engine=engine)
     containers = [
         kubelet.run(pod)
         for manifest in manifests
