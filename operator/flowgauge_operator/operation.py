@@ -139,13 +139,15 @@ class Operation:
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set. Raise what makes going on impossible."""
         await self._begin(stop)
+        # Not `stop` itself: whoever gave it would take our end for a wish of its own.
+        ending = asyncio.Event()
         tasks = [
             asyncio.create_task(self._queue.run(self._turn, self._settings.workers), name="queue"),
-            asyncio.create_task(self._shell.run(stop), name="shell"),
-            asyncio.create_task(self._resync(stop), name="resync"),
-            asyncio.create_task(self._follow_lists(stop), name="lists"),
-            asyncio.create_task(self._follow_profiles(stop), name="profiles"),
-            asyncio.create_task(self._verify(stop), name="verify"),
+            asyncio.create_task(self._shell.run(ending), name="shell"),
+            asyncio.create_task(self._resync(ending), name="resync"),
+            asyncio.create_task(self._follow_lists(ending), name="lists"),
+            asyncio.create_task(self._follow_profiles(ending), name="profiles"),
+            asyncio.create_task(self._verify(ending), name="verify"),
         ]
         stopping = asyncio.create_task(stop.wait(), name="stop")
         try:
@@ -153,7 +155,7 @@ class Operation:
             for task in done - {stopping}:
                 task.result()
         finally:
-            stop.set()
+            ending.set()
             self._queue.stop()
             stopping.cancel()
             await asyncio.gather(*tasks, stopping, return_exceptions=True)
