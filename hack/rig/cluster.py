@@ -24,6 +24,7 @@ from rig.forward import Forwards
 from rig.kubectl import Kubectl, write_kubeconfig
 from rig.logs import Logs
 from rig.process import Process
+from rig.scheduler import Scheduler
 from rig.stack import Options, Stack
 
 _GRAFANA_OPERATOR = "127.0.0.1"
@@ -70,6 +71,7 @@ class Cluster(Client):
         self._client: Kubectl | None = None
         self._stack: Stack | None = None
         self._plane: ControlPlane | None = None
+        self._scheduler: Scheduler | None = None
 
     def __enter__(self) -> Self:
         try:
@@ -136,6 +138,14 @@ class Cluster(Client):
         self.alertmanager_url = self._stack.alertmanager_url
         self._forward_url("prometheus", self.prometheus_url)
         self._forward_url("alertmanager", self.alertmanager_url)
+
+    def start_scheduler(self) -> None:
+        """Give pods that name no node the rig's, from now on; what ``deploy`` applies names it already."""
+        if self.is_given or self._scheduler is not None:
+            return
+        self._scheduler = Scheduler(self._access)
+        self._scheduler.start()
+        self.before_stop(self._scheduler.stop)
 
     def start_pushgateway(self) -> str:
         """Start a Pushgateway that Prometheus scrapes, once, and return its URL.

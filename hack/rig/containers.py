@@ -1,4 +1,4 @@
-"""What a pod's first container amounts to: its command, its environment, its files. Pure, apart from two look-ups.
+"""What one container of a pod amounts to, the first unless programs say another: its command, its environment, its files. Pure, apart from two look-ups.
 
 Called by ``rig.kubelet``. Anything of a pod that the rig does not do is an error here, never silently left out; what a
 process cannot have without a container runtime (limits, users, probes, a root file system) is left to real clusters.
@@ -26,6 +26,30 @@ class Files:
 
     path: str
     files: Mapping[str, bytes]
+
+
+def chosen(pod: Mapping[str, Any], programs: Mapping[str, Sequence[str]]) -> Mapping[str, Any]:
+    """Return the pod with the one container that the rig runs: the first whose image is among the programs.
+
+    ``programs`` maps the name of an image, without registry and tag, to the words that stand for its entrypoint here:
+    ``{"prometheus-operator": ["/path/of/operator"]}``. They take the place of the first word of a command that the
+    manifest gives. Without a match the first container stays as it is.
+    """
+    for container in pod["spec"]["containers"]:
+        words = programs.get(image_name(container["image"]))
+        if words is not None:
+            command = [*words, *container.get("command", ())[1:]]
+            return _alone(pod, {**container, "command": command})
+    return _alone(pod, first(pod))
+
+
+def image_name(image: str) -> str:
+    """Return the name of an image without registry, tag and digest."""
+    return image.rpartition("/")[2].partition("@")[0].partition(":")[0]
+
+
+def _alone(pod: Mapping[str, Any], container: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {**pod, "spec": {**pod["spec"], "containers": [container]}}
 
 
 def first(pod: Mapping[str, Any]) -> Mapping[str, Any]:

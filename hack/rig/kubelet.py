@@ -1,4 +1,4 @@
-"""A kubelet of processes: run the first container of a real Pod object as a local process.
+"""A kubelet of processes: run one container of a real Pod object as a local process.
 
 kwok made the pod Running and gave it an address; here a process answers at that address, with the token of its own
 service account where every client looks for it. RBAC, leader election and scraping then work as in a cluster.
@@ -100,15 +100,20 @@ class Kubelet:
         *,
         path: Sequence[Path] = (),
         entrypoint: Sequence[str] = (),
+        programs: Mapping[str, Sequence[str]] | None = None,
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
     ) -> None:
-        """``path`` comes first on PATH, ``entrypoint`` is what the image would start, ``cwd`` where."""
+        """``path`` comes first on PATH, ``entrypoint`` is what the image would start, ``cwd`` where.
+
+        ``programs`` says which container of a pod runs and what stands for its image, see ``containers.chosen``.
+        """
         if cluster.is_given:
             raise RigError("a cluster of KUBECONFIG runs its own containers")
         self._cluster = cluster
         self._path = os.pathsep.join([*map(str, path), _SYSTEM_PATH])
         self._entrypoint = list(entrypoint)
+        self._programs = dict(programs or {})
         self._cwd = cwd or Path("/")
         self._env = dict(env or {})
         self._running: dict[str, Process] = {}
@@ -121,6 +126,7 @@ class Kubelet:
 
     def run(self, pod: Mapping[str, Any]) -> Container:
         """Start the process of a pod that has an address."""
+        pod = containers.chosen(pod, self._programs)
         name, space = pod["metadata"]["name"], pod["metadata"]["namespace"]
         spec = self._cluster.run_folder / f"pod-{space}-{name}.json"
         spec.touch(mode=0o600)
