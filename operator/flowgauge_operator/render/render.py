@@ -10,6 +10,7 @@ from flowgauge.profiles import Profile
 from flowgauge_operator import cron, duration, measure, names
 from flowgauge_operator.model import Workflow
 from flowgauge_operator.render import (
+    annotated,
     grafana,
     maintenance,
     notify,
@@ -29,7 +30,8 @@ class Rendered:
     `children` are the objects that the workflow owns, without owner reference and digest. `shares` names
     the objects that it needs of those that its namespace has once. `delivery` is how the dashboard reaches Grafana. `revision` changes with the rules; Prometheus shows it as a label of
     the info rule, so that "loaded" means these rules and not yesterday's. `pool` is the scrape pool's name, `cronjob` the
-    CronJob whose plan must be seen, if any. `problems` are parts of the spec that were left out; `warnings` are what was
+    CronJob whose plan must be seen, if any. Where it `is_intermittent`, having no target is no fault; where it `is_annotated`, its
+    pods are found by annotation. `problems` are parts of the spec that were left out; `warnings` are what was
     done otherwise than its owner may expect; `notes` say what the cluster lacks.
     """
 
@@ -47,6 +49,8 @@ class Rendered:
     notes: tuple[str, ...] = ()
     cronjob: str = ""
     delivery: str = grafana.NONE
+    is_intermittent: bool = False
+    is_annotated: bool = False
 
 
 def render(
@@ -67,7 +71,10 @@ def render(
     children = [] if by is None else [scrape.service(workflow, profile, by=by)]
     children += monitors
     children.append(_rule_object(workflow, groups, capabilities, options))
+    is_annotated = workflow.spec.scrape.mode == "AnnotatedPods"
     shares = [shared.MONITOR] if by == "shared" else []
+    if is_annotated and pool is not None:
+        shares.append(shared.pod_monitor(annotated.pods(workflow, profile)))
     wanted = workflow.spec.dashboard.mode or grafana.NONE
     delivery = grafana.possible(wanted, capabilities)
     if delivery != grafana.NONE:
@@ -96,15 +103,17 @@ def render(
         revision=look.revision,
         rule_groups=tuple(group["name"] for group in groups),
         pool=pool,
-        is_scraped=by is not None or bool(monitors),
+        is_scraped=by is not None or bool(monitors) or is_annotated,
         required=_required(profile, native=workflow.spec.scrape.native_histograms),
         slos=look.slos,
         native=workflow.spec.scrape.native_histograms,
         problems=tuple(problems),
-        warnings=look.warnings,
+        warnings=(*look.warnings, *annotated.unused(workflow)),
         notes=notes,
         cronjob=schedule.cronjob(workflow),
         delivery=delivery,
+        is_intermittent=workflow.spec.scrape.intermittent,
+        is_annotated=is_annotated,
     )
 
 
@@ -118,6 +127,10 @@ def _scraping(
 ) -> tuple[str | None, str | None, list[Manifest], tuple[str, ...]]:
     """Who the Service is scraped by, the scrape pool's name, monitors of the workflow's own, and notes."""
     mode, labels = workflow.spec.scrape.mode, dict(options.monitor_labels)
+    if mode == "AnnotatedPods":
+        if capabilities.has("PodMonitor"):
+            return None, f"podMonitor/{workflow.namespace}/{names.SHARED_PODS}/0", [], ()
+        return None, None, [], (annotated.FALLBACK,)
     if mode in ("Push", "None") or workflow.spec.selector is None:
         return None, None, [], ()
     if mode == "Annotations":
@@ -136,7 +149,7 @@ def _scraping(
 
 
 def _check_scrape(workflow: Workflow) -> list[Problem]:
-    problems = []
+    problems = annotated.problems(workflow)
     for index, regex in enumerate(workflow.spec.scrape.drop_metrics):
         if error := scrape.regex_error(regex):
             message = (
