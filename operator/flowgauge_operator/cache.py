@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from flowgauge.profiles import Profile
-from flowgauge_operator import names, synchronized
+from flowgauge_operator import mark, names, synchronized
 from flowgauge_operator.kinds import GRAFANA_DASHBOARD, Kind, Ref
+from flowgauge_operator.mark import Mark
 from flowgauge_operator.render import Rendered, Share, shared
 from flowgauge_operator.synchronized import Synchronized
 
@@ -28,21 +29,25 @@ class Shares(NamedTuple):
 
 
 class Key(NamedTuple):
-    """What one turn of the queue is about: a workflow, what the workflows of a namespace share, or a profile."""
+    """What one turn of the queue is about.
 
-    sort: Literal["workflow", "namespace", "profile"]
+    A workflow, what the workflows of a namespace share, a profile, or what annotated pods ask for.
+    """
+
+    sort: Literal["workflow", "namespace", "profile", "pods"]
     namespace: str
     name: str = ""
 
 
 @dataclass(slots=True)
 class Entry:
-    """A `MonitoredWorkflow` as last seen."""
+    """A `MonitoredWorkflow` as last seen; `mark` is there if it was made for annotated pods."""
 
     uid: str
     version: str
     body: Mapping[str, Any]
     is_deleting: bool = False
+    mark: Mark | None = None
 
     @property
     def status(self) -> Mapping[str, Any]:
@@ -136,6 +141,7 @@ class Cache:
             metadata["resourceVersion"],
             _slim(body),
             bool(metadata.get("deletionTimestamp")),
+            mark.of(body),
         )
         self.workflows[key] = entry
         self._by_namespace.setdefault(key.namespace, set()).add(key)
@@ -183,6 +189,11 @@ class Cache:
         """The name of the profile that a workflow asks for; empty where it asks for none or is not known."""
         entry = self.workflows.get(key)
         return str(entry.body["spec"].get("profile") or "") if entry else ""
+
+    def mark_of(self, key: Key) -> Mark | None:
+        """The mark of a workflow; None for one that was made by hand or is not known."""
+        entry = self.workflows.get(key)
+        return entry.mark if entry else None
 
     def users(self, profile: str) -> list[Key]:
         """The workflows that ask for a profile, by namespace and name."""

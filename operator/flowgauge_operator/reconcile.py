@@ -82,7 +82,7 @@ class Reconciler:
     """Turns keys into calls. One instance lives as long as the process.
 
     `now` returns the time as RFC 3339; `again(key)` asks for a turn of another key; `on_drift(kind)` is told when
-    somebody's change is undone.
+    somebody's change is undone; `remarks(key)` is what else is to be said of a workflow.
     """
 
     def __init__(
@@ -96,6 +96,7 @@ class Reconciler:
         again: Callable[[Key], None],
         instance: str,
         on_drift: Callable[[str], None] = lambda _kind: None,
+        remarks: Callable[[Key], Sequence[Problem]] = lambda _key: (),
     ) -> None:
         self._cluster = cluster
         self._cache = cache
@@ -105,6 +106,7 @@ class Reconciler:
         self._again = again
         self._instance = instance
         self._on_drift = on_drift
+        self._remarks = remarks
         self.capabilities = Capabilities(frozenset())
         self.seen: Observation | None = None
         self.looks = 0
@@ -359,6 +361,8 @@ class Reconciler:
         seen = self.seen if is_news else None
         if outcome.rendered is not None and outcome.rendered.delivery == GRAFANA_DASHBOARD.kind:
             outcome = dataclasses.replace(outcome, synchronized=self._cache.synchronized(key))
+        if remarks := self._remarks(key):
+            outcome = dataclasses.replace(outcome, remarks=remarks)
         return status.build(outcome, owner, seen, self._policy, entry.status, self._now())
 
     def is_stale(self, key: Key) -> bool:

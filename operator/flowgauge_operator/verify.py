@@ -242,9 +242,7 @@ def _without_targets(rendered: Rendered, owner: Owner) -> Verdict:
             f"are there running pods with the annotation {names.WORKFLOW}: {owner.name}, and does a container have the"
             " port that they name?"
         )
-    return Verdict(
-        False, "NoTargets", f"Prometheus has no target of this workflow; {how}"
-    )
+    return Verdict(False, "NoTargets", f"Prometheus has no target of this workflow; {how}")
 
 
 def _unknown(cronjob: str) -> str:

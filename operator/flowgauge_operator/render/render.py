@@ -67,11 +67,12 @@ def render(
     look = template.template(workflow, profile, options)
     problems += look.bound_problems(workflow)
     groups = look.bound_groups(workflow)
-    by, pool, monitors, notes = _scraping(workflow, profile, capabilities, options)
+    is_annotated = workflow.spec.scrape.mode == "AnnotatedPods"
+    scraping = _by_annotation(workflow, capabilities) if is_annotated else None
+    by, pool, monitors, notes = scraping or _scraping(workflow, profile, capabilities, options)
     children = [] if by is None else [scrape.service(workflow, profile, by=by)]
     children += monitors
     children.append(_rule_object(workflow, groups, capabilities, options))
-    is_annotated = workflow.spec.scrape.mode == "AnnotatedPods"
     shares = [shared.MONITOR] if by == "shared" else []
     if is_annotated and pool is not None:
         shares.append(shared.pod_monitor(annotated.pods(workflow, profile)))
@@ -122,15 +123,20 @@ def _required(profile: Profile, *, native: bool) -> tuple[str, ...]:
     return tuple(sorted({measure.probe(family, native=native) for family in required}))
 
 
+def _by_annotation(
+    workflow: Workflow, capabilities: Capabilities
+) -> tuple[str | None, str | None, list[Manifest], tuple[str, ...]]:
+    """What `_scraping` returns, for pods that are found by annotation."""
+    if capabilities.has("PodMonitor"):
+        return None, f"podMonitor/{workflow.namespace}/{names.SHARED_PODS}/0", [], ()
+    return None, None, [], (annotated.FALLBACK,)
+
+
 def _scraping(
     workflow: Workflow, profile: Profile, capabilities: Capabilities, options: Options
 ) -> tuple[str | None, str | None, list[Manifest], tuple[str, ...]]:
     """Who the Service is scraped by, the scrape pool's name, monitors of the workflow's own, and notes."""
     mode, labels = workflow.spec.scrape.mode, dict(options.monitor_labels)
-    if mode == "AnnotatedPods":
-        if capabilities.has("PodMonitor"):
-            return None, f"podMonitor/{workflow.namespace}/{names.SHARED_PODS}/0", [], ()
-        return None, None, [], (annotated.FALLBACK,)
     if mode in ("Push", "None") or workflow.spec.selector is None:
         return None, None, [], ()
     if mode == "Annotations":
