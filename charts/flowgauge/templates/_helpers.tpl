@@ -32,6 +32,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - apiGroups: [flowgauge.dev]
   resources: [monitoredworkflows/status]
   verbs: [patch]
+{{- if ne .Values.discovery.mode "off" }}
+- apiGroups: [flowgauge.dev]
+  resources: [monitoredworkflows]
+  verbs: [create, patch, delete]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, watch]
+{{- end }}
 - apiGroups: [""]
   resources: [services, configmaps]
   verbs: [get, list, watch, create, patch, delete]
