@@ -29,6 +29,7 @@ MANAGER = "flowgauge"
 MANAGED_SELECTOR = f"{MANAGED_BY}={MANAGER}"
 NAME = "app.kubernetes.io/name"
 INSTANCE = "app.kubernetes.io/instance"
+RELEASE = "app.kubernetes.io/version"  # on a definition: the version of Flowgauge that brought it
 
 WORKFLOW = f"{GROUP}/workflow"  # label: on a workflow's children; on its Service it becomes monitored_workflow
 SHARED = f"{GROUP}/shared"  # label: on what the workflows of a namespace share
