@@ -6,7 +6,10 @@ Run as `make generate`; the suite fails when a committed file differs.
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,6 +60,19 @@ def files() -> Iterator[tuple[Path, str]]:
             example.with_name("manifests.yaml"),
             cli.generated(example.read_text(encoding="utf-8"), example.name),
         )
+    yield from _written(ROOT / "examples/compose")
+
+
+def _written(example: Path) -> Iterator[tuple[Path, str]]:
+    """What the example's own script writes."""
+    with tempfile.TemporaryDirectory() as empty:
+        script = [example / "generate.sh", "--out", empty]
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        subprocess.run(script, check=True, stdout=subprocess.PIPE, env={**os.environ, "PATH": path})
+        for file in sorted(Path(empty).rglob("*")):
+            if file.is_file():
+                target = example / "monitoring" / file.relative_to(empty)
+                yield target, file.read_text(encoding="utf-8")
 
 
 def main() -> int:

@@ -128,6 +128,13 @@ def address(text: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
+def absolute_path(text: str) -> str:
+    """Read the path of a folder, from the root on."""
+    if not re.fullmatch(r"/[^\x00-\x1f]*", text):
+        raise ValueError("write a path that begins with a slash, such as /run/secrets")
+    return text
+
+
 def level(text: str) -> str:
     """Read a log level."""
     return _one_of(text.lower(), ("debug", "info", "warning", "error"))
