@@ -35,7 +35,9 @@ def of_operator(
             ):
                 continue
             # It looks at a child before it takes a name.
-            verbs = item.verbs if item.kind in (kinds.WORKFLOW, kinds.PROFILE) else ("get", *item.verbs)
+            verbs = (
+                item.verbs if item.kind in (kinds.WORKFLOW, kinds.PROFILE) else ("get", *item.verbs)
+            )
             found += [_right(user, verb, item.kind, namespace) for verb in verbs]
         found.append(_right(user, "patch", kinds.WORKFLOW, namespace, "status"))
         found.append(_right(user, "create", kinds.EVENT, namespace))

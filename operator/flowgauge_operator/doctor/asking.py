@@ -117,8 +117,9 @@ def connect(kubeconfig: str | None, context: str | None, timeout: float) -> tupl
 
 
 def _namespace(kubeconfig: str | None, context: str | None) -> str:
+    known: Any = config.list_kube_config_contexts  # untyped in some versions
     try:
-        contexts, active = config.list_kube_config_contexts(config_file=kubeconfig)
+        contexts, active = known(config_file=kubeconfig)
     except config.ConfigException:  # in a pod
         return "default"
     chosen = next((one for one in contexts if one["name"] == context), active)
@@ -137,7 +138,7 @@ class Outside:
             self._headers |= urllib3.make_headers(basic_auth=login)
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
-        self._pool = urllib3.PoolManager(**({"ca_certs": ca_file} if ca_file else {}))
+        self._pool = urllib3.PoolManager(ca_certs=ca_file or None)
         self._timeout = timeout
         self.way = f"at {self._url}"
 
@@ -231,7 +232,11 @@ def _decoded(status: int, data: bytes, right: str) -> Any:
     except ValueError:
         body = None
     if status < 300:
-        return body if body is not None else Unseen("what answers speaks no JSON; is it the right port?")
+        return (
+            body
+            if body is not None
+            else Unseen("what answers speaks no JSON; is it the right port?")
+        )
     told = ""
     if isinstance(body, dict):
         told = str(body.get("message") or body.get("error") or "")

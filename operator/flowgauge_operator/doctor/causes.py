@@ -26,7 +26,10 @@ _CAUSES: tuple[tuple[str, Cause], ...] = (
     ),
     (
         r"status 404",
-        Cause("the port answers, but not at this path", "set spec.scrape.path to where the metrics are"),
+        Cause(
+            "the port answers, but not at this path",
+            "set spec.scrape.path to where the metrics are",
+        ),
     ),
     (
         r"status 40[13]",
@@ -77,7 +80,10 @@ _CAUSES: tuple[tuple[str, Cause], ...] = (
     ),
     (
         r"no route to host|network is unreachable",
-        Cause("the pod's address cannot be reached", "see whether the pod still runs, and the finding on NetworkPolicies"),
+        Cause(
+            "the pod's address cannot be reached",
+            "see whether the pod still runs, and the finding on NetworkPolicies",
+        ),
     ),
     (
         r"status 5\d\d",

@@ -51,7 +51,9 @@ def sidecars(workloads: Iterable[Body]) -> Iterator[Sidecar]:
     for workload in workloads:
         spec = workload["spec"]["template"]["spec"]
         for container in [*(spec.get("containers") or []), *(spec.get("initContainers") or [])]:
-            env = {item["name"]: str(item.get("value") or "") for item in container.get("env") or []}
+            env = {
+                item["name"]: str(item.get("value") or "") for item in container.get("env") or []
+            }
             if not env.get("LABEL") or not _is_for_dashboards(container, env):
                 continue
             listed = [part.strip() for part in env.get("NAMESPACE", "").split(",") if part.strip()]
@@ -85,7 +87,9 @@ class Way:
     def path(self) -> str:
         """The path of the proxy to it."""
         scheme = "https:" if self.scheme == "https" else ""
-        proxied = f"/api/v1/namespaces/{self.namespace}/services/{scheme}{self.service}:{self.port}/proxy"
+        proxied = (
+            f"/api/v1/namespaces/{self.namespace}/services/{scheme}{self.service}:{self.port}/proxy"
+        )
         return proxied + self.prefix.rstrip("/")
 
     def __str__(self) -> str:
@@ -123,7 +127,9 @@ def _governing(body: Body, service: str) -> Way:
     spec = body["spec"]
     scheme = "https" if (spec.get("web") or {}).get("tlsConfig") else "http"
     prefix = (spec.get("routePrefix") or "").rstrip("/")
-    return Way(body["metadata"]["namespace"], service, spec.get("portName") or "web", scheme, prefix)
+    return Way(
+        body["metadata"]["namespace"], service, spec.get("portName") or "web", scheme, prefix
+    )
 
 
 def alertmanagers_of(prometheuses: Bodies) -> list[Way]:

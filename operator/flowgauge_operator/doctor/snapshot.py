@@ -54,6 +54,14 @@ class Access:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """Who holds a Lease, and when it was renewed; an empty holder is nobody."""
+
+    holder: str
+    renewed: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Installed:
     """One Deployment of the operator, and what was read from it. `faults` are flags that cannot be read."""
 
@@ -61,7 +69,7 @@ class Installed:
     settings: Settings
     faults: Sequence[str] = ()
     pods: Bodies = ()
-    lease: Body | Unseen | None = None
+    lease: Held | Unseen | None = None
 
     @property
     def namespace(self) -> str:

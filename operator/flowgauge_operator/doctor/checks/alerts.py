@@ -75,11 +75,18 @@ def notifications(seen: Snapshot) -> Iterator[Finding]:
         return
     if not found:
         told = "Prometheus does not scrape Alertmanager, so nobody sees whether notifications fail"
-        yield unknown("notifications", told, "a ServiceMonitor for Alertmanager (kube-prometheus-stack has one)")
+        yield unknown(
+            "notifications",
+            told,
+            "a ServiceMonitor for Alertmanager (kube-prometheus-stack has one)",
+        )
         return
     failing = [s for s in found if float(s["value"][1]) > 0]
     if failing:
-        told = listed(f"{s['metric'].get('integration', '?')} ({float(s['value'][1]):.0f} in an hour)" for s in failing)
+        told = listed(
+            f"{s['metric'].get('integration', '?')} ({float(s['value'][1]):.0f} in an hour)"
+            for s in failing
+        )
         yield warning("notifications", f"notifications fail: {told}", "the log of Alertmanager says what the receiver answered")  # fmt: skip
     else:
         yield ok("notifications", "no notification failed in the last hour")

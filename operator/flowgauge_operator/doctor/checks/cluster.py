@@ -25,16 +25,14 @@ def server(seen: Snapshot) -> Iterator[Finding]:
     told = f"Kubernetes {version} answers at {seen.address}"
     numbers = re.match(r"v?(\d+)\.(\d+)", version)
     if numbers and tuple(map(int, numbers.groups())) < _OLDEST:
-        yield warning(
-            "api-server", f"{told}; Flowgauge needs 1.29 or newer", "upgrade the cluster"
-        )
+        yield warning("api-server", f"{told}; Flowgauge needs 1.29 or newer", "upgrade the cluster")
     else:
         yield ok("api-server", told)
 
 
 def clock(seen: Snapshot) -> Iterator[Finding]:
     """Whether three clocks agree: this machine's, the API server's, Prometheus'."""
-    clocks = {"the API server": seen.server_time and seen.server_time.timestamp()}
+    clocks = {"the API server": seen.server_time.timestamp() if seen.server_time else None}
     told = seen.prometheus.answer("time")
     clocks["Prometheus"] = None if isinstance(told, Unseen) else float(told)
     here, known = seen.now.timestamp(), {k: v for k, v in clocks.items() if v is not None}
@@ -118,8 +116,7 @@ def _difference(ours: set[str], theirs: set[str]) -> tuple[list[str], list[str]]
 
 
 _PROMETHEUS_OPERATOR = tuple(
-    kind.resource
-    for kind in (kinds.SERVICE_MONITOR, kinds.POD_MONITOR, kinds.PROMETHEUS_RULE)
+    kind.resource for kind in (kinds.SERVICE_MONITOR, kinds.POD_MONITOR, kinds.PROMETHEUS_RULE)
 )
 
 
@@ -190,7 +187,9 @@ def own_rights(seen: Snapshot) -> Iterator[Finding]:
     denied = [right for right, answer in answers.items() if answer is False]
     who = f" ({seen.user})" if seen.user else ""
     if denied:
-        told = listed((f"{r.spelled}{f' in {r.namespace}' if r.namespace else ''}" for r in denied), 12)
+        told = listed(
+            (f"{r.spelled}{f' in {r.namespace}' if r.namespace else ''}" for r in denied), 12
+        )
         remedy = "\n".join(
             f"kubectl auth can-i {r.verb} {r.resource}{f'.{r.group}' if r.group else ''}"
             f" {f'-n {r.namespace}' if r.namespace else '--all-namespaces'}"

@@ -73,7 +73,9 @@ def _places(seen: Snapshot, fitting: Sequence[Sidecar]) -> Iterator[Finding]:
         yield warning("dashboard-sidecar", told, remedy, about=title(one.workload))
         return
     labels = _pairs(seen.options.dashboard_labels)
-    yield ok("dashboard-sidecar", f"it takes in ConfigMaps with {labels}", about=title(one.workload))
+    yield ok(
+        "dashboard-sidecar", f"it takes in ConfigMaps with {labels}", about=title(one.workload)
+    )
 
 
 def _spaces(seen: Snapshot) -> list[str]:
@@ -104,7 +106,9 @@ def _no_instance(seen: Snapshot, wanted: Mapping[str, str]) -> Finding:
     found = () if isinstance(seen.grafanas, Unseen) else seen.grafanas
     if not found:
         told = f"there is no Grafana object that GrafanaDashboards ({_pairs(wanted)}) could be for"
-        return error("grafana-instances", told, "make a Grafana object, or --set grafana.mode=ConfigMap")
+        return error(
+            "grafana-instances", told, "make a Grafana object, or --set grafana.mode=ConfigMap"
+        )
     body = found[0]
     has = body["metadata"].get("labels") or {}
     told = f"GrafanaDashboards are for Grafana objects with {_pairs(wanted)}; {title(body)} has {_pairs(has) or 'no labels'}"
@@ -120,7 +124,9 @@ def _no_instance(seen: Snapshot, wanted: Mapping[str, str]) -> Finding:
 def _reachable(seen: Snapshot, fitting: list[str], spaces: set[str]) -> Iterator[Finding]:
     own = seen.workflow.namespace if seen.workflow else None
     if own and own not in spaces and not seen.options.dashboard_cross_namespace:
-        told = f"{listed(fitting)} is in another namespace, and --dashboard-cross-namespace is false"
+        told = (
+            f"{listed(fitting)} is in another namespace, and --dashboard-cross-namespace is false"
+        )
         remedy = upgrade(seen.operators[0], "grafana.crossNamespace=true") if seen.operators else ""
         yield error("grafana-instances", told, remedy)
     else:
@@ -140,11 +146,11 @@ def _delivered(seen: Snapshot) -> Iterator[Finding]:
         told = f"there is no GrafanaDashboard {own}"
         yield error("dashboard-delivered", told, f"kubectl -n {seen.workflow.namespace} describe mwf {seen.workflow.name}")  # fmt: skip
         return
-    told = synchronized.of(body)
+    said = synchronized.of(body)
     look = f"kubectl -n {seen.workflow.namespace} describe grafanadashboard {own}"
-    if told.state:
-        yield ok("dashboard-delivered", told.message)
-    elif told.state is None:
-        yield unknown("dashboard-delivered", told.message, look)
+    if said.state:
+        yield ok("dashboard-delivered", said.message)
+    elif said.state is None:
+        yield unknown("dashboard-delivered", said.message, look)
     else:
-        yield warning("dashboard-delivered", told.message, look)
+        yield warning("dashboard-delivered", said.message, look)

@@ -96,7 +96,13 @@ def _labels(seen: Snapshot, namespace: str) -> Mapping[str, str]:
 
 
 def _refused(
-    seen: Snapshot, flow: Workflow, body: Body, pod: Body, source: Party, number: int, ruling: Ruling
+    seen: Snapshot,
+    flow: Workflow,
+    body: Body,
+    pod: Body,
+    source: Party,
+    number: int,
+    ruling: Ruling,
 ) -> Finding:
     labels = (flow.spec.get("selector") or {}).get("matchLabels") or {}
     policy = {

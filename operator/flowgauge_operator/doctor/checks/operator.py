@@ -5,14 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from flowgauge_operator import lease as leases
 from flowgauge_operator.doctor import places
 from flowgauge_operator.doctor.finding import Finding, error, listed, ok, unknown, unseen, warning
-from flowgauge_operator.doctor.snapshot import Access, Installed, Snapshot, Unseen
+from flowgauge_operator.doctor.snapshot import Access, Held, Installed, Snapshot, Unseen
 
-_INSTALL = (
-    "helm upgrade --install flowgauge charts/flowgauge --namespace flowgauge-system --create-namespace"
-)
+_INSTALL = "helm upgrade --install flowgauge charts/flowgauge --namespace flowgauge-system --create-namespace"
 _UPGRADE = "helm upgrade {name} charts/flowgauge --namespace {namespace} --reuse-values"
 # A leader renews every 2 s and gives up after 10.
 _FRESH_SECONDS = 30
@@ -53,7 +50,9 @@ def _ready(operator: Installed) -> Finding:
         return error("operator", told, f"kubectl -n {operator.namespace} scale deployment {operator.name} --replicas=1", about=about(operator))  # fmt: skip
     if not ready:
         told = f"none of its {wanted} replicas is ready{_why(operator)}"
-        remedy = f"{look}\nkubectl -n {operator.namespace} logs deployment/{operator.name} --tail=30"
+        remedy = (
+            f"{look}\nkubectl -n {operator.namespace} logs deployment/{operator.name} --tail=30"
+        )
         return error("operator", told, remedy, about=about(operator))
     if ready < wanted:
         return warning("operator", f"{ready} of {wanted} replicas are ready{_why(operator)}", look, about=about(operator))  # fmt: skip
@@ -93,7 +92,9 @@ def version(seen: Snapshot) -> Iterator[Finding]:
             remedy = f"pip install 'flowgauge[cli]=={told.removeprefix('v')}', or upgrade: {upgrade(operator)}"
             yield warning("operator-version", text, remedy, about=name)
         else:
-            yield ok("operator-version", f"operator and command line are {seen.version}", about=name)
+            yield ok(
+                "operator-version", f"operator and command line are {seen.version}", about=name
+            )
 
 
 def single(seen: Snapshot) -> Iterator[Finding]:
@@ -143,10 +144,10 @@ def lease(seen: Snapshot) -> Iterator[Finding]:
             elif isinstance(body, Unseen):
                 yield unseen("operator-lease", told, body, about=name)
             continue
-        yield _held(operator, leases.parse(body), seen)
+        yield _held(operator, body, seen)
 
 
-def _held(operator: Installed, held: leases.Lease, seen: Snapshot) -> Finding:
+def _held(operator: Installed, held: Held, seen: Snapshot) -> Finding:
     name = about(operator)
     logs = f"kubectl -n {operator.namespace} logs deployment/{operator.name} --tail=30"
     if not held.holder:
@@ -162,7 +163,9 @@ def _held(operator: Installed, held: leases.Lease, seen: Snapshot) -> Finding:
     if not any(part in held.holder for part in known):
         told = f"{held.holder} holds the Lease, which is no pod of this Deployment: another operator uses the same Lease"
         return error("operator-lease", told, "give each its --leader-election-id", about=name)
-    return ok("operator-lease", f"held by {held.holder}, renewed {max(age, 0):.0f} s ago", about=name)
+    return ok(
+        "operator-lease", f"held by {held.holder}, renewed {max(age, 0):.0f} s ago", about=name
+    )
 
 
 def flags(seen: Snapshot) -> Iterator[Finding]:
@@ -170,10 +173,17 @@ def flags(seen: Snapshot) -> Iterator[Finding]:
     for operator in seen.operators:
         name = about(operator)
         for fault in operator.faults:
-            yield error("operator-flags", f"a flag cannot be read: {fault}", upgrade(operator), about=name)
+            yield error(
+                "operator-flags", f"a flag cannot be read: {fault}", upgrade(operator), about=name
+            )
         if not operator.settings.prometheus_url:
             told = "no --prometheus-url: nothing is verified, Loaded and Healthy stay Unknown"
-            yield warning("operator-flags", told, upgrade(operator, f"prometheus.url={_url(seen)}"), about=name)
+            yield warning(
+                "operator-flags",
+                told,
+                upgrade(operator, f"prometheus.url={_url(seen)}"),
+                about=name,
+            )
         elif not operator.faults:
             yield ok("operator-flags", f"it asks {operator.settings.prometheus_url}", about=name)
 
@@ -190,7 +200,9 @@ def namespaces(seen: Snapshot) -> Iterator[Finding]:
     if seen.workflow is None or not seen.operators:
         return
     space = seen.workflow.namespace
-    serving = [o for o in seen.operators if not o.settings.namespaces or space in o.settings.namespaces]
+    serving = [
+        o for o in seen.operators if not o.settings.namespaces or space in o.settings.namespaces
+    ]
     if serving:
         yield ok("operator-namespaces", f"{space} is served", about=about(serving[0]))
         return
@@ -213,7 +225,9 @@ def _judged(operator: Installed, answers: dict[Access, bool | Unseen]) -> Iterat
     failed = [answer for answer in answers.values() if isinstance(answer, Unseen)]
     denied = [right for right, answer in answers.items() if answer is False]
     if denied:
-        told = listed((f"{r.spelled}{f' in {r.namespace}' if r.namespace else ''}" for r in denied), 6)
+        told = listed(
+            (f"{r.spelled}{f' in {r.namespace}' if r.namespace else ''}" for r in denied), 6
+        )
         first = denied[0]
         space = f"-n {first.namespace}" if first.namespace else "--all-namespaces"
         resource = f"{first.resource}.{first.group}" if first.group else first.resource

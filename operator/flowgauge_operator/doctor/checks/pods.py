@@ -79,13 +79,21 @@ def selected(seen: Snapshot) -> Iterator[Finding]:
         yield warning("selector", told, remedy)
         return
     hints = dict.fromkeys(_shown(has) for _, has in near)
-    hint = f"; did you mean {' or '.join(list(hints)[:2])}?" if near else f"; {flow.namespace} has no pods"
+    hint = (
+        f"; did you mean {' or '.join(list(hints)[:2])}?"
+        if near
+        else f"; {flow.namespace} has no pods"
+    )
     told = f"spec.selector {wanted} matches no pod in {flow.namespace}{hint}"
     yield error("selector", told, f"kubectl -n {flow.namespace} get pods --show-labels\nkubectl -n {flow.namespace} edit mwf {flow.name}")  # fmt: skip
 
 
 def _shown(labels: Mapping[str, str]) -> str:
-    own_labels = {k: v for k, v in labels.items() if k not in ("pod-template-hash", "controller-revision-hash")}
+    own_labels = {
+        k: v
+        for k, v in labels.items()
+        if k not in ("pod-template-hash", "controller-revision-hash")
+    }
     return ",".join(f"{k}={v}" for k, v in own_labels.items()) or "(a pod without labels)"
 
 
@@ -123,7 +131,9 @@ def _trouble(pod: Body) -> str:
             return f"waits: {waiting.get('reason', '')} {waiting.get('message', '')}".strip()
     if status.get("phase") != "Running":
         return f"is {status.get('phase', 'unknown')}"
-    ready: dict[str, Any] = next((c for c in status.get("conditions") or [] if c["type"] == "Ready"), {})
+    ready: dict[str, Any] = next(
+        (c for c in status.get("conditions") or [] if c["type"] == "Ready"), {}
+    )
     if ready.get("status") == "True":
         return ""
     return f"is not ready: {ready.get('message') or ready.get('reason') or 'its probe fails'}"
@@ -142,15 +152,25 @@ def port(seen: Snapshot) -> Iterator[Finding]:
     if not lacking:
         yield ok("port", f"the pods declare {wanted}")
         return
-    known = {f"{p.get('name', '(no name)')} ({p['containerPort']})" for pod in lacking for p in declared(pod)}
-    have = f"the containers declare {listed(sorted(known))}" if known else "no container declares any port"
+    known = {
+        f"{p.get('name', '(no name)')} ({p['containerPort']})"
+        for pod in lacking
+        for p in declared(pod)
+    }
+    have = (
+        f"the containers declare {listed(sorted(known))}"
+        if known
+        else "no container declares any port"
+    )
     of = listed(_names(lacking), 2)
     if isinstance(wanted, int) and flow.mode != "PodMonitor":
         told = f"no container of {of} declares {wanted}; {have}. It is scraped all the same, if the program listens there"
         yield warning("port", told, f"name it in the pod: ports: [{{name: metrics, containerPort: {wanted}}}]")  # fmt: skip
         return
     told = f"no container of {of} has a port {'named ' if isinstance(wanted, str) else ''}{wanted}; {have}"
-    yield error("port", told, _port_remedy(flow, wanted, [p for pod in lacking for p in declared(pod)]))
+    yield error(
+        "port", told, _port_remedy(flow, wanted, [p for pod in lacking for p in declared(pod)])
+    )
 
 
 def _port_remedy(flow: Workflow, wanted: int | str, known: Sequence[Mapping[str, Any]]) -> str:
@@ -186,7 +206,9 @@ def service(seen: Snapshot) -> Iterator[Finding]:
     ours = [s for s in flow.slices if (s["metadata"].get("labels") or {}).get("kubernetes.io/service-name") == name]  # fmt: skip
     addresses = [a for s in ours if s.get("ports") for e in s.get("endpoints") or [] for a in e.get("addresses") or []]  # fmt: skip
     if addresses:
-        yield ok("service", f"{name} has {len(addresses)} endpoint{'s' if len(addresses) > 1 else ''}")
+        yield ok(
+            "service", f"{name} has {len(addresses)} endpoint{'s' if len(addresses) > 1 else ''}"
+        )
     elif own(flow):
         told = f"the Service {name} has no endpoint with the port {wanted_port(flow)}, although pods match"
         yield error("service", told, "see the finding port")

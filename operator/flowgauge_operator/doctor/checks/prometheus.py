@@ -49,7 +49,9 @@ def objects(seen: Snapshot) -> Iterator[Finding]:
     for body in found:
         name = title(body)
         if body["spec"].get("paused"):
-            remedy = f"kubectl patch {where(body)} --type=merge -p '{{\"spec\":{{\"paused\":false}}}}'"
+            remedy = (
+                f'kubectl patch {where(body)} --type=merge -p \'{{"spec":{{"paused":false}}}}\''
+            )
             yield error("prometheus-object", "it is paused: changes do not reach Prometheus", remedy, about=name)  # fmt: skip
         else:
             yield ok("prometheus-object", f"there, version {body['spec'].get('version', 'by default')}", about=name)  # fmt: skip
@@ -264,7 +266,9 @@ def alertmanagers(seen: Snapshot) -> Iterator[Finding]:
         return
     if not found:
         told = "spec.notify makes an AlertmanagerConfig, but there is no Alertmanager object that could take it in"
-        yield error("alertmanager-object", told, "make an Alertmanager object (docs/notifications.md)")
+        yield error(
+            "alertmanager-object", told, "make an Alertmanager object (docs/notifications.md)"
+        )
         return
     yield from _notifying(seen, found)
 

@@ -37,7 +37,9 @@ def loaded(seen: Snapshot) -> Iterator[Finding]:
     if verdict.state is None:
         yield unknown("rules", verdict.message, "see the finding prometheus-answers")
     elif verdict.state or verdict.reason == "ScrapeJobNotLoaded":
-        yield ok("rules", f"Prometheus has all {len(rendered.rule_groups)} groups, of this revision")
+        yield ok(
+            "rules", f"Prometheus has all {len(rendered.rule_groups)} groups, of this revision"
+        )
     elif verdict.reason == "RulesNotLoaded":
         yield _not_loaded(flow, rendered, observed)
     elif verdict.reason == "RuleFailing":
@@ -115,7 +117,9 @@ def _missing(flow: Workflow, missing: list[str], own: list[str]) -> Finding:
         told += f", but there are those of the profile {listed(better, 2)} ({listed(own, 3)})"
         return error("families", f"{told}; did you mean that profile?", f"{patch} '{{\"spec\":{{\"profile\":\"{better[0]}\"}}}}'")  # fmt: skip
     near = [match for name in missing for match in _near(name, own)]
-    hint = f"; there is {listed(near, 3)}: another prefix?" if near else f"; there is {listed(own, 4)}"
+    hint = (
+        f"; there is {listed(near, 3)}: another prefix?" if near else f"; there is {listed(own, 4)}"
+    )
     remedy = (
         "let the program speak the profile's names (flowgauge profile show"
         f" {used}), or describe its own in a WorkflowProfile (docs/writing-profiles.md)"
@@ -154,7 +158,11 @@ def history(seen: Snapshot) -> Iterator[Finding]:
     alone = Observation(retention=observed.retention, revisions={flow.owner: rendered.revision})
     verdict = verify.loaded(only, flow.owner, alone)
     longest = max((view.window for view in rendered.slos), key=duration.seconds)
-    kept = "for ever, or does not say" if observed.retention is None else f"for {duration.text(observed.retention)}"
+    kept = (
+        "for ever, or does not say"
+        if observed.retention is None
+        else f"for {duration.text(observed.retention)}"
+    )
     if verdict.reason == "RetentionTooShort":
         told = f"Prometheus keeps data {kept}, and objectives look back {longest}"
         yield warning("history", told, f"in the Prometheus object: spec.retention: {longest}")

@@ -88,8 +88,12 @@ def _no_target(seen: Snapshot, flow: Workflow) -> Finding:
     loaded = seen.prometheus.answer("pools")
     pool = flow.rendered.pool if flow.rendered else None
     if pool and not isinstance(loaded, Unseen) and pool not in loaded:
-        told = f"Prometheus has no scrape job {pool}: the monitor is not selected, or not loaded yet"
-        return error("targets", told, "see the findings monitor, monitor-selector and prometheus-object")
+        told = (
+            f"Prometheus has no scrape job {pool}: the monitor is not selected, or not loaded yet"
+        )
+        return error(
+            "targets", told, "see the findings monitor, monitor-selector and prometheus-object"
+        )
     if flow.mode == "Annotations" or pool is None:
         told = "Prometheus has no target of this workflow; its own scrape configuration has to read the prometheus.io annotations and set the label monitored_workflow"
         return error("targets", told, "docs/workflow.md#without-prometheus-operator")
@@ -109,12 +113,16 @@ def once(seen: Snapshot) -> Iterator[Finding]:
     by_instance: dict[str, list[Mapping[str, str]]] = {}
     for series in up:
         by_instance.setdefault(series["metric"].get("instance", ""), []).append(series["metric"])
-    twice = {i: m for i, m in by_instance.items() if len(m) > 1 and any(_is_ours(flow, one) for one in m)}
+    twice = {
+        i: m for i, m in by_instance.items() if len(m) > 1 and any(_is_ours(flow, one) for one in m)
+    }
     if not twice:
         yield ok("scraped-once", "each pod is scraped by one job")
         return
     instance, metrics = next(iter(twice.items()))
-    others = [_job(one) for one in metrics if not _is_ours(flow, one)] or [_job(one) for one in metrics]
+    others = [_job(one) for one in metrics if not _is_ours(flow, one)] or [
+        _job(one) for one in metrics
+    ]
     told = f"{instance} is also scraped by {listed(others)}: queries without monitored_workflow count everything twice"
     remedy = f"kubectl get servicemonitors,podmonitors -n {flow.namespace}    # remove the other one, or its annotation"
     yield warning("scraped-once", told, remedy)

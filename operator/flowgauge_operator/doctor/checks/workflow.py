@@ -44,15 +44,19 @@ def others(seen: Snapshot) -> Iterator[Finding]:
     failing = [body for body in seen.workflows if _ready(body) != "True"]
     for body in failing[:20]:
         name = f"{body['metadata']['namespace']}/{body['metadata']['name']}"
-        told = _condition(body, "Ready")
-        text = f"{name} is not Ready: {told.get('message') or 'no status yet'}"
-        finding = unknown if told.get("status") == "Unknown" else warning
+        ready = _condition(body, "Ready")
+        text = f"{name} is not Ready: {ready.get('message') or 'no status yet'}"
+        finding = unknown if ready.get("status") == "Unknown" else warning
         yield finding("workflows", text, f"flowgauge doctor {name}", about=name)
     count = len(seen.workflows)
     if len(failing) > 20:
         yield warning("workflows", f"{len(failing) - 20} more are not Ready", "kubectl get mwf -A")
     if not failing:
-        told = f"{count} workflow{'s are' if count != 1 else ' is'} Ready" if count else "there are none yet"
+        told = (
+            f"{count} workflow{'s are' if count != 1 else ' is'} Ready"
+            if count
+            else "there are none yet"
+        )
         yield ok("workflows", told)
 
 
@@ -119,9 +123,9 @@ def profile(seen: Snapshot) -> Iterator[Finding]:
     elif isinstance(found, Unseen):
         yield unseen("profile", f"the WorkflowProfile {name}", found)
     else:
-        told = _condition(found, "Accepted")
-        if told.get("status") == "False":
-            yield error("profile", f"the WorkflowProfile {name} cannot be used: {told.get('message')}", "flowgauge profile lint FILE")  # fmt: skip
+        judged = _condition(found, "Accepted")
+        if judged.get("status") == "False":
+            yield error("profile", f"the WorkflowProfile {name} cannot be used: {judged.get('message')}", "flowgauge profile lint FILE")  # fmt: skip
         else:
             yield ok("profile", f"the WorkflowProfile {name}, accepted")
 
