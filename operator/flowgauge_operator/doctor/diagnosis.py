@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from flowgauge_operator.doctor import catalogue
 from flowgauge_operator.doctor.checks import (
+    alertmanager,
     alerts,
     cluster,
     grafana,
@@ -40,8 +41,8 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("monitor-selector", prometheus.monitors),
     ("rule-selector", prometheus.rules),
     ("prometheus-rights", prometheus.rights),
-    ("prometheus-answers", prometheus.answers),
-    ("alertmanager-object", prometheus.alertmanagers),
+    ("prometheus-answers", alertmanager.answers),
+    ("alertmanager-object", alertmanager.objects),
     ("dashboard-sidecar", grafana.sidecar),
     ("grafana-instances", grafana.instances),
     ("workflows", workflow.others),
@@ -76,7 +77,10 @@ def examine(seen: Snapshot, checks: Sequence[tuple[str, Check]] = CHECKS) -> lis
         except Exception as problem:
             told = f"the check itself failed: {type(problem).__name__}: {problem}"
             found.append(unknown(name, told, "report this as a fault of flowgauge"))
-    order = {check.name: (catalogue.GROUPS.index(check.group), i) for i, check in enumerate(catalogue.CHECKS)}  # fmt: skip
+    order = {
+        check.name: (catalogue.GROUPS.index(check.group), i)
+        for i, check in enumerate(catalogue.CHECKS)
+    }
     return sorted(found, key=lambda finding: order[finding.check])
 
 

@@ -6,6 +6,7 @@ What depends on nothing else is asked at once. Every answer that could not be ha
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -40,6 +41,7 @@ _CRDS = (
 )
 _SERVED = {kind.resource: kind for kind in kinds.KINDS}
 _MONITORING = f"/apis/{kinds.MONITORING}/v1"
+_PROMETHEUS = "app.kubernetes.io/name=prometheus"
 _WORKFLOWS = kinds.WORKFLOW.path()
 
 
@@ -88,7 +90,7 @@ def _cluster(api: Api, request: Request) -> Snapshot:
         "workflows": lambda: _workflows(api, request.namespace),
         "user": lambda: _user(api),
     }
-    asked |= {name: lambda name=name: _definition(api, name) for name in _CRDS}
+    asked |= {name: functools.partial(_definition, api, name) for name in _CRDS}
     found = together(asked)
     prometheuses = found["prometheuses"]
     return Snapshot(
@@ -151,14 +153,16 @@ def _definition(api: Api, name: str) -> Body | Unseen:
     known = {item["name"] for item in served.get("resources") or []}
     if kind.plural not in known:
         return Unseen(f"{name} is not served", sort="absent")
-    return Unseen(f"it is served, but you may not read the CRD ({found.why})", found.remedy, "forbidden")  # fmt: skip
+    return Unseen(
+        f"it is served, but you may not read the CRD ({found.why})", found.remedy, "forbidden"
+    )
 
 
 def _prometheus_pods(api: Api, prometheuses: Bodies) -> Bodies:
     if isinstance(prometheuses, Unseen):
         return prometheuses
     spaces = sorted({body["metadata"]["namespace"] for body in prometheuses})
-    lists = together({space: lambda s=space: _pods(api, s, "app.kubernetes.io/name=prometheus") for space in spaces})  # type: ignore[misc]  # fmt: skip
+    lists = together({space: functools.partial(_pods, api, space, _PROMETHEUS) for space in spaces})
     return [pod for pods in lists.values() if not isinstance(pods, Unseen) for pod in pods]
 
 
@@ -169,11 +173,17 @@ def _pods(api: Api, namespace: str, selector: str) -> Bodies:
 def _operators(api: Api, request: Request, workloads: Bodies) -> Sequence[Installed]:
     known = workloads
     if isinstance(known, Unseen):
-        known = api.listed(f"/apis/apps/v1/namespaces/{quote(request.operator_namespace)}/deployments")  # fmt: skip
+        known = api.listed(
+            f"/apis/apps/v1/namespaces/{quote(request.operator_namespace)}/deployments"
+        )
     if isinstance(known, Unseen):
         return ()
     found = [body for body in known if places.container_of(body) is not None]
-    return list(together({i: lambda b=body: _operator(api, b) for i, body in enumerate(found)}).values())  # type: ignore[misc]  # fmt: skip
+    return list(
+        together(
+            {i: functools.partial(_operator, api, body) for i, body in enumerate(found)}
+        ).values()
+    )
 
 
 def _operator(api: Api, body: Body) -> Installed:
@@ -206,8 +216,16 @@ def _serving(operators: Iterable[Installed], namespace: str) -> Installed | None
 
 def _capabilities(crds: Mapping[str, Body | Unseen]) -> Capabilities:
     """The kinds that there are; what is hidden is taken to be there."""
-    absent = {name for name, found in crds.items() if isinstance(found, Unseen) and found.sort == "absent"}  # fmt: skip
-    known = (kinds.SERVICE_MONITOR, kinds.POD_MONITOR, kinds.PROMETHEUS_RULE, kinds.ALERTMANAGER_CONFIG, kinds.GRAFANA_DASHBOARD)  # fmt: skip
+    absent = {
+        name for name, found in crds.items() if isinstance(found, Unseen) and found.sort == "absent"
+    }
+    known = (
+        kinds.SERVICE_MONITOR,
+        kinds.POD_MONITOR,
+        kinds.PROMETHEUS_RULE,
+        kinds.ALERTMANAGER_CONFIG,
+        kinds.GRAFANA_DASHBOARD,
+    )
     return Capabilities(frozenset(kind.kind for kind in known if kind.resource not in absent))
 
 
@@ -225,7 +243,7 @@ def _reviews(api: Api, seen: Snapshot, flow: Workflow | None) -> dict[Access, bo
         spaces = [flow.namespace] if flow else _spaces(seen.workflows)[:1]
         for body in seen.prometheuses:
             wanted += access.of_prometheus(body, spaces)
-    return together({right: lambda r=right: _may(api, r) for right in dict.fromkeys(wanted)})  # type: ignore[misc]  # fmt: skip
+    return together({right: functools.partial(_may, api, right) for right in dict.fromkeys(wanted)})
 
 
 def _spaces(workflows: Bodies) -> list[str]:
@@ -249,7 +267,11 @@ def _may(api: Api, right: Access) -> bool | Unseen:
         kind = "SubjectAccessReview"
         # RBAC gives rights to groups of ServiceAccounts as well.
         space = right.user.split(":")[2]
-        groups = ["system:serviceaccounts", f"system:serviceaccounts:{space}", "system:authenticated"]  # fmt: skip
+        groups = [
+            "system:serviceaccounts",
+            f"system:serviceaccounts:{space}",
+            "system:authenticated",
+        ]
         spec |= {"user": right.user, "groups": groups}
     body = {"apiVersion": "authorization.k8s.io/v1", "kind": kind, "spec": spec}
     found = api.create(f"/apis/authorization.k8s.io/v1/{kind.lower()}s", body)

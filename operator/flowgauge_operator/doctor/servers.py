@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,8 +41,12 @@ def prometheus(
     `url` is the operator's own, `home` its namespace.
     """
     known = () if isinstance(seen.prometheuses, Unseen) else seen.prometheuses
-    ways = places.once([places.by_url(url, home) if url else None, *map(places.of_prometheus, known)])  # fmt: skip
-    way, ask, error = _found(api, reach, reach.prometheus, ways, "/api/v1/status/buildinfo", "--prometheus")  # fmt: skip
+    ways = places.once(
+        [places.by_url(url, home) if url else None, *map(places.of_prometheus, known)]
+    )
+    way, ask, error = _found(
+        api, reach, reach.prometheus, ways, "/api/v1/status/buildinfo", "--prometheus"
+    )
     if ask is None:
         return Server(error=error), Observation(error=error.why if error else "")
     flow = seen.workflow
@@ -53,7 +58,7 @@ def prometheus(
     }
     if flow is not None and flow.rendered is not None:
         asked |= _of_workflow(flow)
-    found = together({n: lambda q=q: _data(ask(*q)) for n, q in asked.items()})  # type: ignore[misc]
+    found = together({n: functools.partial(_asked, ask, *q) for n, q in asked.items()})
     answers = {name: _simple(name, value) for name, value in found.items()}
     return Server(way, None, answers), _observation(flow, answers)
 
@@ -95,7 +100,8 @@ def _of_workflow(flow: Workflow) -> dict[str, tuple[str, Query]]:
     }
 
 
-def _data(answer: Any) -> Any:
+def _asked(ask: Ask, path: str, query: Query) -> Any:
+    answer = ask(path, query)
     if isinstance(answer, Unseen):
         return answer
     if not isinstance(answer, dict) or answer.get("status") != "success":
@@ -139,8 +145,12 @@ def _observation(flow: Workflow | None, answers: Mapping[str, Any]) -> Observati
 def alertmanager(api: Api, reach: Reach, seen: Snapshot) -> Server:
     """What Alertmanager answers."""
     known = () if isinstance(seen.alertmanagers, Unseen) else seen.alertmanagers
-    ways = places.once([*places.alertmanagers_of(seen.prometheuses), *map(places.of_alertmanager, known)])  # fmt: skip
-    way, ask, error = _found(api, reach, reach.alertmanager, ways, "/api/v2/receivers", "--alertmanager")  # fmt: skip
+    ways = places.once(
+        [*places.alertmanagers_of(seen.prometheuses), *map(places.of_alertmanager, known)]
+    )
+    way, ask, error = _found(
+        api, reach, reach.alertmanager, ways, "/api/v2/receivers", "--alertmanager"
+    )
     if ask is None:
         return Server(error=error)
     if seen.workflow is None:

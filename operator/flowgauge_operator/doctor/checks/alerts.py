@@ -62,7 +62,11 @@ def _told(flow: Workflow, alert: Mapping[str, Any]) -> Finding:
     is_paging = alert["labels"].get("severity") != "info"
     if flow.spec.get("notify") and is_paging and not any(r.startswith(own) for r in receivers):
         told = f"{name} goes to {listed(receivers)}, not to the receivers of spec.notify"
-        return error("delivered", told, "see the finding alertmanager-object, and the log of prometheus-operator for the AlertmanagerConfig")  # fmt: skip
+        return error(
+            "delivered",
+            told,
+            "see the finding alertmanager-object, and the log of prometheus-operator for the AlertmanagerConfig",
+        )
     return ok("delivered", f"{name} goes to {listed(receivers) or 'no receiver'}")
 
 
@@ -87,6 +91,10 @@ def notifications(seen: Snapshot) -> Iterator[Finding]:
             f"{s['metric'].get('integration', '?')} ({float(s['value'][1]):.0f} in an hour)"
             for s in failing
         )
-        yield warning("notifications", f"notifications fail: {told}", "the log of Alertmanager says what the receiver answered")  # fmt: skip
+        yield warning(
+            "notifications",
+            f"notifications fail: {told}",
+            "the log of Alertmanager says what the receiver answered",
+        )
     else:
         yield ok("notifications", "no notification failed in the last hour")

@@ -39,7 +39,11 @@ def clock(seen: Snapshot) -> Iterator[Finding]:
     if not known:
         yield unknown("clock", "no other clock could be read")
         return
-    wrong = [f"{name} by {there - here:+.0f} s" for name, there in known.items() if abs(there - here) > _SKEW_SECONDS]  # fmt: skip
+    wrong = [
+        f"{name} by {there - here:+.0f} s"
+        for name, there in known.items()
+        if abs(there - here) > _SKEW_SECONDS
+    ]
     if wrong:
         remedy = "let all machines follow a time server (NTP)"
         yield warning("clock", f"clocks differ from this machine's: {listed(wrong)}", remedy)
@@ -110,7 +114,9 @@ def _difference(ours: set[str], theirs: set[str]) -> tuple[list[str], list[str]]
 
     def only(one: set[str], other: set[str]) -> list[str]:
         missing = one - other
-        return sorted(f for f in missing if not any(f.startswith((f"{m}.", f"{m}[")) for m in missing))  # fmt: skip
+        return sorted(
+            f for f in missing if not any(f.startswith((f"{m}.", f"{m}[")) for m in missing)
+        )
 
     return only(ours, theirs), only(theirs, ours)
 
@@ -195,7 +201,11 @@ def own_rights(seen: Snapshot) -> Iterator[Finding]:
             f" {f'-n {r.namespace}' if r.namespace else '--all-namespaces'}"
             for r in denied[:1]
         )
-        yield unknown("own-rights", f"you{who} may not {told}; what depends on it is unknown", f"{remedy}    # ask an administrator")  # fmt: skip
+        yield unknown(
+            "own-rights",
+            f"you{who} may not {told}; what depends on it is unknown",
+            f"{remedy}    # ask an administrator",
+        )
     elif failed is not None:
         yield unseen("own-rights", "what you may do", failed)
     else:

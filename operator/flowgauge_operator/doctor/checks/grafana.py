@@ -98,7 +98,9 @@ def instances(seen: Snapshot) -> Iterator[Finding]:
     if not fitting:
         yield _no_instance(seen, wanted)
     else:
-        yield from _reachable(seen, [title(b) for b in fitting], {b["metadata"]["namespace"] for b in fitting})  # fmt: skip
+        yield from _reachable(
+            seen, [title(b) for b in fitting], {b["metadata"]["namespace"] for b in fitting}
+        )
     yield from _delivered(seen)
 
 
@@ -144,7 +146,11 @@ def _delivered(seen: Snapshot) -> Iterator[Finding]:
     body = next((b for b in boards if b["metadata"]["name"] == own), None)
     if body is None:
         told = f"there is no GrafanaDashboard {own}"
-        yield error("dashboard-delivered", told, f"kubectl -n {seen.workflow.namespace} describe mwf {seen.workflow.name}")  # fmt: skip
+        yield error(
+            "dashboard-delivered",
+            told,
+            f"kubectl -n {seen.workflow.namespace} describe mwf {seen.workflow.name}",
+        )
         return
     said = synchronized.of(body)
     look = f"kubectl -n {seen.workflow.namespace} describe grafanadashboard {own}"

@@ -116,15 +116,21 @@ def _refused(
                 {
                     "from": [
                         {
-                            "namespaceSelector": {"matchLabels": {_NAMESPACE_NAME: source.namespace}},
-                            "podSelector": {"matchLabels": {"operator.prometheus.io/name": body["metadata"]["name"]}},
+                            "namespaceSelector": {
+                                "matchLabels": {_NAMESPACE_NAME: source.namespace}
+                            },
+                            "podSelector": {
+                                "matchLabels": {
+                                    "operator.prometheus.io/name": body["metadata"]["name"]
+                                }
+                            },
                         }
                     ],
                     "ports": [{"protocol": "TCP", "port": number}],
                 }
             ],
         },
-    }  # fmt: skip
+    }
     told = (
         f"NetworkPolicy {listed(ruling.policies)} in {flow.namespace} admits nothing from {title(body)} to"
         f" {pod['metadata']['name']}:{number}"

@@ -47,7 +47,12 @@ def _ready(operator: Installed) -> Finding:
     look = f"kubectl -n {operator.namespace} describe deployment {operator.name}"
     if wanted == 0:
         told = "scaled to 0 replicas: nothing is made, repaired or verified"
-        return error("operator", told, f"kubectl -n {operator.namespace} scale deployment {operator.name} --replicas=1", about=about(operator))  # fmt: skip
+        return error(
+            "operator",
+            told,
+            f"kubectl -n {operator.namespace} scale deployment {operator.name} --replicas=1",
+            about=about(operator),
+        )
     if not ready:
         told = f"none of its {wanted} replicas is ready{_why(operator)}"
         remedy = (
@@ -55,7 +60,12 @@ def _ready(operator: Installed) -> Finding:
         )
         return error("operator", told, remedy, about=about(operator))
     if ready < wanted:
-        return warning("operator", f"{ready} of {wanted} replicas are ready{_why(operator)}", look, about=about(operator))  # fmt: skip
+        return warning(
+            "operator",
+            f"{ready} of {wanted} replicas are ready{_why(operator)}",
+            look,
+            about=about(operator),
+        )
     return ok("operator", f"{ready} of {wanted} replicas are ready", about=about(operator))
 
 
@@ -86,7 +96,11 @@ def version(seen: Snapshot) -> Iterator[Finding]:
         told = tag if re.match(r"v?\d+\.\d+", tag) else label
         name = about(operator)
         if not told:
-            yield unknown("operator-version", f"neither label nor image ({container.get('image')}) tell its version", about=name)  # fmt: skip
+            yield unknown(
+                "operator-version",
+                f"neither label nor image ({container.get('image')}) tell its version",
+                about=name,
+            )
         elif told.removeprefix("v") != seen.version.removeprefix("v"):
             text = f"the operator is {told}, this command line {seen.version}; what is rendered may differ"
             remedy = f"pip install 'flowgauge[cli]=={told.removeprefix('v')}', or upgrade: {upgrade(operator)}"
@@ -140,7 +154,12 @@ def lease(seen: Snapshot) -> Iterator[Finding]:
             absent = body is None or body.sort == "absent"
             told = f"the Lease {operator.settings.leader_election_id}"
             if absent:
-                yield error("operator-lease", f"{told} is not there: no replica works", f"kubectl -n {operator.namespace} logs deployment/{operator.name} --tail=30", about=name)  # fmt: skip
+                yield error(
+                    "operator-lease",
+                    f"{told} is not there: no replica works",
+                    f"kubectl -n {operator.namespace} logs deployment/{operator.name} --tail=30",
+                    about=name,
+                )
             elif isinstance(body, Unseen):
                 yield unseen("operator-lease", told, body, about=name)
             continue
@@ -210,7 +229,12 @@ def namespaces(seen: Snapshot) -> Iterator[Finding]:
     served = operator.settings.namespaces
     told = f"it serves {listed(served)}, not {space}"
     value = ",".join((*served, space))
-    yield error("operator-namespaces", told, upgrade(operator, f"'namespaces={{{value}}}'"), about=about(operator))  # fmt: skip
+    yield error(
+        "operator-namespaces",
+        told,
+        upgrade(operator, f"'namespaces={{{value}}}'"),
+        about=about(operator),
+    )
 
 
 def rights(seen: Snapshot) -> Iterator[Finding]:
@@ -239,4 +263,8 @@ def _judged(operator: Installed, answers: dict[Access, bool | Unseen]) -> Iterat
     elif failed:
         yield unseen("operator-rights", f"what {operator.account} may do", failed[0], about=name)
     elif answers:
-        yield ok("operator-rights", f"{operator.account} has all {len(answers)} rights that it uses", about=name)  # fmt: skip
+        yield ok(
+            "operator-rights",
+            f"{operator.account} has all {len(answers)} rights that it uses",
+            about=name,
+        )

@@ -32,7 +32,9 @@ def declared(pod: Body) -> list[Mapping[str, Any]]:
     """The ports that the containers of a pod declare; sidecars among the init containers count."""
     spec = pod["spec"]
     lasting = [c for c in spec.get("initContainers") or [] if c.get("restartPolicy") == "Always"]
-    return [port for c in (*(spec.get("containers") or ()), *lasting) for port in c.get("ports") or []]  # fmt: skip
+    return [
+        port for c in (*(spec.get("containers") or ()), *lasting) for port in c.get("ports") or []
+    ]
 
 
 def wanted_port(flow: Workflow) -> int | str | None:
@@ -68,11 +70,18 @@ def selected(seen: Snapshot) -> Iterator[Finding]:
     wanted = ",".join(f"{key}={value}" for key, value in labels.items())
     found = own(flow)
     if found:
-        yield ok("selector", f"{wanted} matches {len(found)} pod{'s' if len(found) > 1 else ''}: {listed(_names(found), 3)}")  # fmt: skip
+        yield ok(
+            "selector",
+            f"{wanted} matches {len(found)} pod{'s' if len(found) > 1 else ''}: {listed(_names(found), 3)}",
+        )
         return
     everything = [(p["metadata"]["name"], p["metadata"].get("labels") or {}) for p in flow.pods]
     near = selectors.nearest(labels, everything) or everything
-    ended = [p for p in flow.pods if not selectors.misfits({"matchLabels": labels}, p["metadata"].get("labels") or {})]  # fmt: skip
+    ended = [
+        p
+        for p in flow.pods
+        if not selectors.misfits({"matchLabels": labels}, p["metadata"].get("labels") or {})
+    ]
     if ended:
         told = f"{wanted} matches no pod that lives; {listed(_names(ended), 3)} has ended"
         remedy = "if the workflow only runs now and then, let it push (spec.scrape.mode: Push, docs/push.md)"
@@ -85,7 +94,11 @@ def selected(seen: Snapshot) -> Iterator[Finding]:
         else f"; {flow.namespace} has no pods"
     )
     told = f"spec.selector {wanted} matches no pod in {flow.namespace}{hint}"
-    yield error("selector", told, f"kubectl -n {flow.namespace} get pods --show-labels\nkubectl -n {flow.namespace} edit mwf {flow.name}")  # fmt: skip
+    yield error(
+        "selector",
+        told,
+        f"kubectl -n {flow.namespace} get pods --show-labels\nkubectl -n {flow.namespace} edit mwf {flow.name}",
+    )
 
 
 def _shown(labels: Mapping[str, str]) -> str:
@@ -165,7 +178,9 @@ def port(seen: Snapshot) -> Iterator[Finding]:
     of = listed(_names(lacking), 2)
     if isinstance(wanted, int) and flow.mode != "PodMonitor":
         told = f"no container of {of} declares {wanted}; {have}. It is scraped all the same, if the program listens there"
-        yield warning("port", told, f"name it in the pod: ports: [{{name: metrics, containerPort: {wanted}}}]")  # fmt: skip
+        yield warning(
+            "port", told, f"name it in the pod: ports: [{{name: metrics, containerPort: {wanted}}}]"
+        )
         return
     told = f"no container of {of} has a port {'named ' if isinstance(wanted, str) else ''}{wanted}; {have}"
     yield error(
@@ -203,8 +218,18 @@ def service(seen: Snapshot) -> Iterator[Finding]:
     if isinstance(flow.slices, Unseen):
         yield unseen("service", f"the endpoints of {name}", flow.slices)
         return
-    ours = [s for s in flow.slices if (s["metadata"].get("labels") or {}).get("kubernetes.io/service-name") == name]  # fmt: skip
-    addresses = [a for s in ours if s.get("ports") for e in s.get("endpoints") or [] for a in e.get("addresses") or []]  # fmt: skip
+    ours = [
+        s
+        for s in flow.slices
+        if (s["metadata"].get("labels") or {}).get("kubernetes.io/service-name") == name
+    ]
+    addresses = [
+        a
+        for s in ours
+        if s.get("ports")
+        for e in s.get("endpoints") or []
+        for a in e.get("addresses") or []
+    ]
     if addresses:
         yield ok(
             "service", f"{name} has {len(addresses)} endpoint{'s' if len(addresses) > 1 else ''}"

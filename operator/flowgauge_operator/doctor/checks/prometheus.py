@@ -1,4 +1,4 @@
-"""Prometheus and Alertmanager objects: whether they would take in what the operator makes. Pure."""
+"""Prometheus objects: whether they would take in what the operator makes, and may find the pods. Pure."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flowgauge_operator import kinds, names
+from flowgauge_operator import names
 from flowgauge_operator.doctor import access, selectors
 from flowgauge_operator.doctor.checks.operator import upgrade
-from flowgauge_operator.doctor.finding import Finding, error, listed, ok, unknown, unseen, warning
+from flowgauge_operator.doctor.finding import Finding, error, listed, ok, unknown, unseen
 from flowgauge_operator.doctor.snapshot import Body, Snapshot, Unseen, title, where
 from flowgauge_operator.render import scrape
 
@@ -28,7 +28,7 @@ _LIMITS = (
 
 
 @dataclass(frozen=True, slots=True)
-class _Object:
+class Thing:
     """An object of ours that somebody has to select: real, or as the operator would make it."""
 
     title: str
@@ -52,9 +52,18 @@ def objects(seen: Snapshot) -> Iterator[Finding]:
             remedy = (
                 f'kubectl patch {where(body)} --type=merge -p \'{{"spec":{{"paused":false}}}}\''
             )
-            yield error("prometheus-object", "it is paused: changes do not reach Prometheus", remedy, about=name)  # fmt: skip
+            yield error(
+                "prometheus-object",
+                "it is paused: changes do not reach Prometheus",
+                remedy,
+                about=name,
+            )
         else:
-            yield ok("prometheus-object", f"there, version {body['spec'].get('version', 'by default')}", about=name)  # fmt: skip
+            yield ok(
+                "prometheus-object",
+                f"there, version {body['spec'].get('version', 'by default')}",
+                about=name,
+            )
         if limits := [f"{key} {body['spec'][key]}" for key in _LIMITS if body["spec"].get(key)]:
             yield ok("prometheus-limits", f"it enforces {listed(limits)}", about=name)
 
@@ -72,7 +81,7 @@ def rules(seen: Snapshot) -> Iterator[Finding]:
     yield from _selected(seen, "rule-selector", "rule", "ruleLabels", _rules(seen))
 
 
-def _monitors(seen: Snapshot, kind: str) -> list[_Object]:
+def _monitors(seen: Snapshot, kind: str) -> list[Thing]:
     if seen.workflow is None:
         if kind == "PodMonitor":
             return []
@@ -82,40 +91,45 @@ def _monitors(seen: Snapshot, kind: str) -> list[_Object]:
     rendered = seen.workflow.rendered
     if rendered is None:
         return []
-    real = _real(seen.workflow.monitors, kind)
+    existing = real(seen.workflow.monitors, kind)
     shared = {names.SHARED_MONITOR} if any(s.kind == kind for s in rendered.shares) else set()
     own = [child for child in rendered.children if child["kind"] == kind]
     wanted = shared | {child["metadata"]["name"] for child in own}
-    if present := [body for body in real if body["metadata"]["name"] in wanted]:
+    if present := [body for body in existing if body["metadata"]["name"] in wanted]:
         return [_object(body) for body in present]
-    expected = [scrape.shared_monitor(seen.workflow.namespace, dict(seen.options.monitor_labels))] if shared else []  # fmt: skip
+    expected = (
+        [scrape.shared_monitor(seen.workflow.namespace, dict(seen.options.monitor_labels))]
+        if shared
+        else []
+    )
     return [_object(body) for body in (*expected, *own)]
 
 
-def _rules(seen: Snapshot) -> list[_Object]:
+def _rules(seen: Snapshot) -> list[Thing]:
     if seen.workflow is None:
         labels = {names.MANAGED_BY: names.MANAGER, names.NAME: "flowgauge"}
         labels |= dict(seen.options.rule_labels)
-        return [_Object(f"PrometheusRules in {space}", space, labels) for space in _spaces(seen)]
+        return [Thing(f"PrometheusRules in {space}", space, labels) for space in _spaces(seen)]
     if seen.workflow.rendered is None:
         return []
     own = [c for c in seen.workflow.rendered.children if c["kind"] == "PrometheusRule"]
     wanted = {child["metadata"]["name"] for child in own}
-    real = _real(seen.workflow.rules, "PrometheusRule")
-    present = [body for body in real if body["metadata"]["name"] in wanted]
+    existing = real(seen.workflow.rules, "PrometheusRule")
+    present = [body for body in existing if body["metadata"]["name"] in wanted]
     return [_object(body) for body in (present or own)]
 
 
-def _real(bodies: Any, kind: str) -> list[Body]:
+def real(bodies: Any, kind: str) -> list[Body]:
+    """The objects of one kind among those that were seen."""
     if isinstance(bodies, Unseen):
         return []
     return [body for body in bodies if body.get("kind", kind) == kind]
 
 
-def _object(body: Body) -> _Object:
+def _object(body: Body) -> Thing:
     meta = body["metadata"]
     name = f"{body['kind']} {meta['namespace']}/{meta['name']}"
-    return _Object(name, meta["namespace"], meta.get("labels") or {})
+    return Thing(name, meta["namespace"], meta.get("labels") or {})
 
 
 def _spaces(seen: Snapshot) -> Sequence[str]:
@@ -125,13 +139,13 @@ def _spaces(seen: Snapshot) -> Sequence[str]:
 
 
 def _selected(
-    seen: Snapshot, check: str, field: str, value: str, made: Iterable[_Object]
+    seen: Snapshot, check: str, field: str, value: str, made: Iterable[Thing]
 ) -> Iterator[Finding]:
     prometheuses = seen.prometheuses
     if isinstance(prometheuses, Unseen) or not prometheuses:
         return
     for thing in made:
-        reasons = {title(body): _refusals(seen, body, field, thing) for body in prometheuses}
+        reasons = {title(body): refusals(seen, body, field, thing) for body in prometheuses}
         taking = [name for name, refused in reasons.items() if refused == []]
         if taking:
             yield ok(check, f"{thing.title} is selected by {listed(taking)}")
@@ -140,10 +154,14 @@ def _selected(
             yield unknown(check, told, "kubectl auth can-i list namespaces")
         else:
             told = "; ".join(f"{name}: {', '.join(r or [])}" for name, r in reasons.items())
-            yield error(check, f"no Prometheus selects {thing.title}: {told}", _remedy(seen, field, value, thing))  # fmt: skip
+            yield error(
+                check,
+                f"no Prometheus selects {thing.title}: {told}",
+                _remedy(seen, field, value, thing),
+            )
 
 
-def _refusals(seen: Snapshot, body: Body, field: str, thing: _Object) -> list[str] | None:
+def refusals(seen: Snapshot, body: Body, field: str, thing: Thing) -> list[str] | None:
     """Why a Prometheus object does not take something in; None where that cannot be told."""
     spec = body["spec"]
     selector = spec.get(f"{field}Selector")
@@ -167,7 +185,7 @@ def _refusals(seen: Snapshot, body: Body, field: str, thing: _Object) -> list[st
     return found
 
 
-def _remedy(seen: Snapshot, field: str, value: str, thing: _Object) -> str:
+def _remedy(seen: Snapshot, field: str, value: str, thing: Thing) -> str:
     if isinstance(seen.prometheuses, Unseen):
         return ""
     body = seen.prometheuses[0]
@@ -230,75 +248,3 @@ def _may_discover(seen: Snapshot, body: Body, spaces: Sequence[str]) -> Iterator
         yield unseen("prometheus-rights", f"what {user} may do", failed, about=name)
     else:
         yield ok("prometheus-rights", f"{user} may find targets in {listed(spaces)}", about=name)
-
-
-def answers(seen: Snapshot) -> Iterator[Finding]:
-    """Whether Prometheus answers the doctor."""
-    if seen.prometheus.error is not None:
-        yield unseen("prometheus-answers", "Prometheus", seen.prometheus.error)
-        return
-    built = seen.prometheus.answer("build")
-    version = "" if isinstance(built, Unseen) else f" {built.get('version', '')}"
-    yield ok("prometheus-answers", f"Prometheus{version} answers, {seen.prometheus.way}")
-    known = seen.prometheus.answer("alertmanagers")
-    if isinstance(known, Unseen):
-        yield unseen("alertmanager-answers", "which Alertmanagers Prometheus knows", known)
-    elif not known.get("activeAlertmanagers"):
-        told = "Prometheus knows no Alertmanager: alerts fire and nobody is told"
-        remedy = "spec:\n  alerting:\n    alertmanagers: [{namespace: monitoring, name: alertmanager-operated, port: web}]"
-        yield warning("alertmanager-answers", told, f"in the Prometheus object:\n{remedy}")
-    if seen.alertmanager.error is not None:
-        yield unseen("alertmanager-answers", "Alertmanager", seen.alertmanager.error)
-    else:
-        yield ok("alertmanager-answers", f"Alertmanager answers, {seen.alertmanager.way}")
-
-
-def alertmanagers(seen: Snapshot) -> Iterator[Finding]:
-    """Whether an Alertmanager object selects the AlertmanagerConfig of a workflow that notifies."""
-    if seen.workflow is None or not seen.workflow.spec.get("notify"):
-        return
-    found = seen.alertmanagers
-    if isinstance(found, Unseen):
-        yield unseen("alertmanager-object", "the Alertmanager objects", found)
-        return
-    if not seen.capabilities.has(kinds.ALERTMANAGER_CONFIG.kind):
-        yield error("alertmanager-object", "spec.notify needs AlertmanagerConfigs, a kind that is not installed", "install Prometheus Operator")  # fmt: skip
-        return
-    if not found:
-        told = "spec.notify makes an AlertmanagerConfig, but there is no Alertmanager object that could take it in"
-        yield error(
-            "alertmanager-object", told, "make an Alertmanager object (docs/notifications.md)"
-        )
-        return
-    yield from _notifying(seen, found)
-
-
-def _notifying(seen: Snapshot, found: Sequence[Body]) -> Iterator[Finding]:
-    if seen.workflow is None:
-        return
-    labels = {names.MANAGED_BY: names.MANAGER, **seen.options.alertmanager_config_labels}
-    real = _real(seen.workflow.notifications, kinds.ALERTMANAGER_CONFIG.kind)
-    wanted = names.child(seen.workflow.name, "notify")
-    body = next((b for b in real if b["metadata"]["name"] == wanted), None)
-    if body is not None:
-        labels = body["metadata"].get("labels") or {}
-    thing = _Object(f"AlertmanagerConfig {seen.workflow.namespace}/{wanted}", seen.workflow.namespace, labels)  # fmt: skip
-    field = "alertmanagerConfig"
-    reasons = {title(one): _refusals(seen, one, field, thing) for one in found}
-    if taking := [name for name, refused in reasons.items() if refused == []]:
-        strategies = {(one["spec"].get("alertmanagerConfigMatcherStrategy") or {}).get("type", "OnNamespace") for one in found}  # fmt: skip
-        yield ok("alertmanager-object", f"{thing.title} is selected by {listed(taking)}; matcher strategy {listed(strategies)}")  # fmt: skip
-        return
-    told = "; ".join(f"{name}: {', '.join(r or ['unknown'])}" for name, r in reasons.items())
-    first = found[0]
-    selector = first["spec"].get(f"{field}Selector")
-    lines = []
-    if selector and (missing := selectors.wanted(selector)) and seen.operators:
-        lines.append(upgrade(seen.operators[0], *(f"alertmanagerConfigLabels.{k}={v}" for k, v in missing.items())))  # fmt: skip
-    patch = {f"{field}Selector": "{}"} if selector is None else {}
-    if first["spec"].get(f"{field}NamespaceSelector") is None:
-        patch[f"{field}NamespaceSelector"] = "{}"
-    if patch:
-        fields = ",".join(f'"{key}":{given}' for key, given in patch.items())
-        lines.append(f"kubectl patch {where(first)} --type=merge -p '{{\"spec\":{{{fields}}}}}'")
-    yield error("alertmanager-object", f"no Alertmanager selects {thing.title}: {told}", "\n".join(lines))  # fmt: skip

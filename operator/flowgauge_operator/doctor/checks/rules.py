@@ -115,7 +115,11 @@ def _missing(flow: Workflow, missing: list[str], own: list[str]) -> Finding:
     patch = f"kubectl -n {flow.namespace} patch mwf {flow.name} --type=merge -p"
     if better:
         told += f", but there are those of the profile {listed(better, 2)} ({listed(own, 3)})"
-        return error("families", f"{told}; did you mean that profile?", f"{patch} '{{\"spec\":{{\"profile\":\"{better[0]}\"}}}}'")  # fmt: skip
+        return error(
+            "families",
+            f"{told}; did you mean that profile?",
+            f'{patch} \'{{"spec":{{"profile":"{better[0]}"}}}}\'',
+        )
     near = [match for name in missing for match in _near(name, own)]
     hint = (
         f"; there is {listed(near, 3)}: another prefix?" if near else f"; there is {listed(own, 4)}"

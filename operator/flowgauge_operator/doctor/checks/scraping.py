@@ -29,7 +29,11 @@ def monitor(seen: Snapshot) -> Iterator[Finding]:
         yield ok("monitor", f"{kind} {flow.namespace}/{name} is in place")
     else:
         told = f"there is no {kind} {flow.namespace}/{name}, which the operator makes"
-        yield error("monitor", told, f"kubectl -n {flow.namespace} describe mwf {flow.name}; see the findings on the operator")  # fmt: skip
+        yield error(
+            "monitor",
+            told,
+            f"kubectl -n {flow.namespace} describe mwf {flow.name}; see the findings on the operator",
+        )
 
 
 def targets(seen: Snapshot) -> Iterator[Finding]:
@@ -147,7 +151,11 @@ def labels(seen: Snapshot) -> Iterator[Finding]:
         yield ok("labels", "no label of the program clashes with the owner labels")
     elif flow.mode == "Push":
         told = f"{listed(found, 3)} arrive with exported_{names.WORKFLOW_LABEL}: the Pushgateway is scraped without honorLabels, so no rule finds them"
-        yield error("labels", told, "in the ServiceMonitor of the Pushgateway: endpoints: [{port: web, honorLabels: true}]")  # fmt: skip
+        yield error(
+            "labels",
+            told,
+            "in the ServiceMonitor of the Pushgateway: endpoints: [{port: web, honorLabels: true}]",
+        )
     else:
         told = f"{listed(found, 3)} carry a label {names.WORKFLOW_LABEL} of the program's own, which becomes exported_{names.WORKFLOW_LABEL}"
         yield warning("labels", told, "call that label otherwise in the program")

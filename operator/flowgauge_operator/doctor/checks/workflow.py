@@ -80,17 +80,29 @@ def accepted(seen: Snapshot) -> Iterator[Finding]:
     generation = flow.body["metadata"].get("generation", 0)
     observed = (flow.body.get("status") or {}).get("observedGeneration", 0)
     for fault in flow.faults:
-        yield error("workflow", f"the spec cannot be used: {fault}", f"kubectl -n {flow.namespace} edit mwf {flow.name}")  # fmt: skip
+        yield error(
+            "workflow",
+            f"the spec cannot be used: {fault}",
+            f"kubectl -n {flow.namespace} edit mwf {flow.name}",
+        )
     if not flow.body.get("status"):
         told = "the operator has not written a status: nothing was made of it yet"
-        yield error("workflow", told, "see the findings on the operator: whether it runs, and serves this namespace")  # fmt: skip
+        yield error(
+            "workflow",
+            told,
+            "see the findings on the operator: whether it runs, and serves this namespace",
+        )
     elif observed != generation:
         told = f"the status speaks of generation {observed}, the spec is at {generation}: the operator has not caught up"
         yield warning("workflow", told, "see the findings on the operator")
     elif not flow.faults:
         yield ok("workflow", f"there, at generation {generation}, and the operator has seen it")
     if flow.spec.get("suspend"):
-        yield warning("workflow", "it is suspended: nothing alerts", f"kubectl -n {flow.namespace} patch mwf {flow.name} --type=merge -p '{{\"spec\":{{\"suspend\":false}}}}'")  # fmt: skip
+        yield warning(
+            "workflow",
+            "it is suspended: nothing alerts",
+            f'kubectl -n {flow.namespace} patch mwf {flow.name} --type=merge -p \'{{"spec":{{"suspend":false}}}}\'',
+        )
 
 
 def _not_there(seen: Snapshot, flow: Workflow, why: Unseen) -> Finding:
@@ -101,7 +113,11 @@ def _not_there(seen: Snapshot, flow: Workflow, why: Unseen) -> Finding:
     near = [t for t in titles if t.endswith(f"/{flow.name}")]
     near += difflib.get_close_matches(flow.title, titles, 3)
     hint = f"; did you mean {listed(near, 3)}?" if near else ""
-    return error("workflow", f"there is no MonitoredWorkflow {flow.title}{hint}", "kubectl get mwf --all-namespaces")  # fmt: skip
+    return error(
+        "workflow",
+        f"there is no MonitoredWorkflow {flow.title}{hint}",
+        "kubectl get mwf --all-namespaces",
+    )
 
 
 def profile(seen: Snapshot) -> Iterator[Finding]:
@@ -119,13 +135,21 @@ def profile(seen: Snapshot) -> Iterator[Finding]:
         near = difflib.get_close_matches(name, [n for n in known if n != name], 2, 0.5)
         hint = f"; did you mean {listed(near)}?" if near else ""
         told = f"there is no profile {name}{hint} Built in are {listed(profiles.names(), 20)}"
-        yield error("profile", told, f"correct spec.profile, or kubectl apply a WorkflowProfile called {name}")  # fmt: skip
+        yield error(
+            "profile",
+            told,
+            f"correct spec.profile, or kubectl apply a WorkflowProfile called {name}",
+        )
     elif isinstance(found, Unseen):
         yield unseen("profile", f"the WorkflowProfile {name}", found)
     else:
         judged = _condition(found, "Accepted")
         if judged.get("status") == "False":
-            yield error("profile", f"the WorkflowProfile {name} cannot be used: {judged.get('message')}", "flowgauge profile lint FILE")  # fmt: skip
+            yield error(
+                "profile",
+                f"the WorkflowProfile {name} cannot be used: {judged.get('message')}",
+                "flowgauge profile lint FILE",
+            )
         else:
             yield ok("profile", f"the WorkflowProfile {name}, accepted")
 
