@@ -1,4 +1,4 @@
-"""Write what is generated: CRD, references of roles, alerts and runbooks, goldens of the examples. `--check` only compares.
+"""Write what is generated: CRD, dashboards and schemas of charts, references, goldens of the examples. `--check` only compares.
 
 Run as `make generate`; the suite fails when a committed file differs.
 """
@@ -14,10 +14,13 @@ import yaml
 
 import references
 import runbooks
+import values
 from flowgauge_operator import cli, crd, layout
 from flowgauge_operator.render import Options, shared
+from flowgauge_operator.render.dashboards import itself
 
 ROOT = Path(__file__).resolve().parents[1]
+CHART = ROOT / "charts/flowgauge"
 
 
 class _Dumper(yaml.SafeDumper):
@@ -37,9 +40,12 @@ def files() -> Iterator[tuple[Path, str]]:
             definition, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True
         )
         yield ROOT / "crds" / name, text
-        yield ROOT / "charts/flowgauge/crds" / name, text
-    for name, text in shared.board_files(None, Options()).items():
-        yield ROOT / "charts/flowgauge/dashboards" / name, layout.readable(text)
+        yield CHART / "files/crds" / name, text
+    boards = shared.board_files(None, Options()) | {"operator.json": itself.render(Options())}
+    for name, text in boards.items():
+        yield CHART / "files/dashboards" / name, layout.readable(text)
+    for chart in sorted((ROOT / "charts").glob("*/values.yaml")):
+        yield from values.files(chart.parent)
     yield ROOT / "docs/roles.md", references.roles()
     yield ROOT / "docs/alerts.md", references.alerts()
     yield ROOT / "docs/profiles.md", references.vocabularies()

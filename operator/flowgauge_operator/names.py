@@ -42,6 +42,7 @@ SHARED_DASHBOARDS = (
 )
 SHARED_FLEET = "flowgauge-fleet"
 SHARED_OBJECTIVES = "flowgauge-objectives"
+OPERATOR_UID = "fg-operator"  # of the dashboard of the operator itself
 PORT = "metrics"  # what every Service port is called, whatever the pod's port is
 
 _DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")

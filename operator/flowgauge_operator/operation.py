@@ -96,7 +96,12 @@ class Operation:
         self._telemetry = telemetry
         self._options = options(settings)
         self._cache = Cache()
-        self._queue: WorkQueue[Key] = WorkQueue(on_failure=self._failed)
+        self._queue: WorkQueue[Key] = WorkQueue(
+            on_failure=self._failed,
+            on_wait=lambda seconds, lane: telemetry.queue_wait.labels(lane.name.lower()).observe(
+                seconds
+            ),
+        )
         self._listed: set[Kind] = set()
         self._outdated: dict[Key, None] = {}
         self._hurry_until = 0.0
@@ -123,6 +128,11 @@ class Operation:
         )
         telemetry.follow(
             "workflows", "MonitoredWorkflows that are known.", lambda: len(self._cache.workflows)
+        )
+        telemetry.follow(
+            "workflows_ready",
+            "MonitoredWorkflows whose condition Ready is True.",
+            lambda: sum(map(_is_ready, self._cache.workflows.values())),
         )
         telemetry.follow("queue_active", "Keys that have their turn.", lambda: self._queue.active)
         telemetry.follow(
@@ -264,6 +274,9 @@ class Operation:
                 self._drop_profile(name)
 
     def _on_discovery(self, found: Discovery) -> None:
+        for item in WATCHED:
+            is_forbidden = item.kind in found.forbidden
+            self._telemetry.forbidden.labels(item.kind.kind).set(is_forbidden)
         if kinds.WORKFLOW not in found.present:
             # Their kind is gone, and they are gone with it; nobody tells us of each.
             for key in tuple(self._cache.workflows):
