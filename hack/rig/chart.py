@@ -234,7 +234,7 @@ class _Hooks:
         return [
             pod
             for pod in found["items"]
-            if "helm.sh/hook" in pod["metadata"].get("annotations", {})
+            if _is_of_hook(pod)
             and pod["status"].get("podIP")
             and pod["status"]["phase"] == "Running"
             and "deletionTimestamp" not in pod["metadata"]
@@ -265,6 +265,14 @@ class _Hooks:
             "--type=merge",
             f"--patch={json.dumps({'status': status})}",
         )
+
+
+def _is_of_hook(pod: Mapping[str, Any]) -> bool:
+    """Whether helm may wait for it: a hook itself, or of a Job, which does not tell its pods."""
+    owners = pod["metadata"].get("ownerReferences", ())
+    return "helm.sh/hook" in pod["metadata"].get("annotations", {}) or any(
+        owner["kind"] == "Job" for owner in owners
+    )
 
 
 def _value_flags(values: Sequence[Path]) -> list[str]:
