@@ -191,7 +191,13 @@ def install(
         _cluster=cluster,
         _helm=Helm(cluster.run_folder / "helm", kubeconfig=cluster.kubeconfig),
         _kubelet=Kubelet(
-            cluster, path=path, entrypoint=entrypoint, programs=programs, cwd=cwd, env=env, engine=engine
+            cluster,
+            path=path,
+            entrypoint=entrypoint,
+            programs=programs,
+            cwd=cwd,
+            env=env,
+            engine=engine,
         ),
         _chart=chart,
         _run=run,
