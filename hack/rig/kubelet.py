@@ -1,4 +1,4 @@
-"""A kubelet of processes: run the first container of a real Pod object as a local process.
+"""A kubelet of processes: run one container of a real Pod object as a local process.
 
 kwok made the pod Running and gave it an address; here a process answers at that address, with the token of its own
 service account where every client looks for it. RBAC, leader election and scraping then work as in a cluster.
@@ -17,6 +17,7 @@ from typing import Any
 from rig import containers, controlplane, fetch, imaged, namespace
 from rig.cluster import Cluster, RigError
 from rig.controlplane import NODE
+from rig.kubectl import KubectlError
 from rig.process import Process
 from rig.watching import Watch
 
@@ -104,12 +105,14 @@ class Kubelet:
         *,
         path: Sequence[Path] = (),
         entrypoint: Sequence[str] = (),
+        programs: Mapping[str, Sequence[str]] | None = None,
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
         engine: Mapping[str, str] | None = None,
     ) -> None:
         """``path`` comes first on PATH, ``entrypoint`` is what the image would start, ``cwd`` where.
 
+        ``programs`` says which container of a pod runs and what stands for its image, see ``containers.chosen``.
         With ``engine``, an environment for podman, pods run out of the images that they name, and none of that is needed.
         """
         if cluster.is_given:
@@ -117,6 +120,7 @@ class Kubelet:
         self._cluster = cluster
         self._path = os.pathsep.join([*map(str, path), _SYSTEM_PATH])
         self._entrypoint = list(entrypoint)
+        self._programs = dict(programs or {})
         self._cwd = cwd or Path("/")
         self._env = dict(env or {})
         self._engine = engine
@@ -128,12 +132,23 @@ class Kubelet:
         self._watch.start()
         cluster.before_stop(self._watch.stop)
 
-    def run(self, pod: Mapping[str, Any]) -> Container:
-        """Start the process of a pod that has an address."""
+    def run(
+        self,
+        pod: Mapping[str, Any],
+        *,
+        binds: Mapping[str, Path] | None = None,
+        hosts: Mapping[str, str] | None = None,
+    ) -> Container:
+        """Start the process of a pod that has an address.
+
+        ``binds`` are folders of ours that it sees under paths of its volumes, as they change; ``hosts`` are names that
+        a cluster's DNS would know, with their addresses.
+        """
+        pod = containers.chosen(pod, self._programs)
         name, space = pod["metadata"]["name"], pod["metadata"]["namespace"]
         spec = self._cluster.run_folder / f"pod-{space}-{name}.json"
         spec.touch(mode=0o600)
-        spec.write_text(json.dumps(self._spec(pod)))
+        spec.write_text(json.dumps(self._spec(pod, binds or {}, hosts or {})))
         process = Process(
             f"{space}/{name}",
             [sys.executable, "-m", "rig.sandbox", spec],
@@ -158,7 +173,9 @@ class Kubelet:
         mine = (sys.prefix, sys.base_prefix, str(_HACK), str(self._cwd))
         return os.pathsep.join([self._path, *mine])
 
-    def _spec(self, pod: Mapping[str, Any]) -> dict[str, Any]:
+    def _spec(
+        self, pod: Mapping[str, Any], binds: Mapping[str, Path], hosts: Mapping[str, str]
+    ) -> dict[str, Any]:
         env = _API | containers.environment(pod, self._lookup(pod)) | self._env
         folders = [*containers.volumes(pod, self._lookup(pod))]
         if containers.has_token(pod):
@@ -175,6 +192,8 @@ class Kubelet:
             "env": env,
             "command": command,
             "cwd": str(self._cwd),
+            "binds": {path: str(source) for path, source in binds.items()},
+            "hosts": dict(hosts),
             "folders": [
                 {
                     "path": folder.path,
@@ -191,7 +210,12 @@ class Kubelet:
         space = pod["metadata"]["namespace"]
 
         def look_up(kind: str, name: str) -> Mapping[str, Any]:
-            found: Mapping[str, Any] = self._cluster.get(kind, name, f"--namespace={space}")
+            try:
+                found: Mapping[str, Any] = self._cluster.get(kind, name, f"--namespace={space}")
+            except KubectlError as error:
+                if "(NotFound)" in str(error):
+                    raise containers.NoSuchObject(f"{kind} {space}/{name}") from error
+                raise
             return found
 
         return look_up

@@ -126,6 +126,11 @@ def _network() -> None:
     routes.local(PODS)
     routes.local(IPv4Network(API_ADDRESS))
     routes.close()
+    # Pods with a network of their own reach each other through us. Where a container keeps /proc/sys from being written,
+    # they reach only what runs here, the API server first of all.
+    with contextlib.suppress(OSError):
+        for setting in ("ip_forward", "conf/all/proxy_arp"):
+            (Path("/proc/sys/net/ipv4") / setting).write_text("1")
 
 
 def _exec(command: Sequence[str], env: dict[str, str], keep_fds: Sequence[int]) -> int:

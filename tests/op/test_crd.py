@@ -23,7 +23,7 @@ from flowgauge.profiles import (
 from flowgauge_operator import condition, crd, model, profile_schema
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("crds", "charts/flowgauge/crds")
+FOLDERS = ("crds", "charts/flowgauge/files/crds")
 CRDS = crd.definitions(version.of_chart(version.current(ROOT)))
 SCHEMAS = {
     made["spec"]["names"]["kind"]: made["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
