@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 PORT = 7443
 _METHODS = {"POST", "PUT", "PATCH", "DELETE"}
@@ -58,8 +59,8 @@ class Turnstile:
         self._blocked: set[str] = set()
         self.writes: list[Write] = []
 
-    def __enter__(self) -> Turnstile:
-        self._listener = socket.create_server(("0.0.0.0", PORT), backlog=256, reuse_port=True)
+    def __enter__(self) -> Self:
+        self._listener = socket.create_server(("0.0.0.0", PORT), backlog=256)  # noqa: S104 - pods come by the service's address
         threading.Thread(target=self._accept, daemon=True).start()
         return self
 
