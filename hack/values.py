@@ -35,6 +35,49 @@ TYPES: dict[str, dict[str, Any]] = {
             "pattern": r"^[0-9.]+([numkMGTPE]i?|)$",
         },
     },
+    "image": {
+        "type": "object",
+        "properties": {
+            "repository": {"type": "string", "minLength": 1},
+            "tag": {"type": "string", "pattern": r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$"},
+            "digest": {"type": "string", "pattern": r"^$|^sha256:[0-9a-f]{64}$"},
+        },
+        "required": ["repository", "tag"],
+        "additionalProperties": False,
+    },
+    "volume": {
+        "type": "object",
+        "properties": {
+            "enabled": {"type": "boolean"},
+            "size": {"type": "string", "pattern": r"^[0-9.]+([kMGTPE]i?|)$"},
+            "storageClass": {"type": "string"},
+            "accessModes": {
+                "type": "array",
+                "minItems": 1,
+                "items": {"enum": ["ReadWriteOnce", "ReadWriteOncePod", "ReadWriteMany"]},
+            },
+        },
+        "required": ["enabled", "size", "accessModes"],
+        "additionalProperties": False,
+    },
+    "ingress": {
+        "type": "object",
+        "properties": {
+            "enabled": {"type": "boolean"},
+            "className": {"type": "string"},
+            "annotations": {"type": "object", "additionalProperties": _STRING},
+            "hosts": {"type": "array", "items": {"type": "string", "minLength": 1}},
+            "path": {"type": "string", "pattern": "^/"},
+            "tls": {"type": "array", "items": {"type": "object"}},
+        },
+        "required": ["enabled", "hosts", "path"],
+        "additionalProperties": False,
+    },
+    "resources": {
+        "type": "object",
+        "properties": {key: {"type": "object"} for key in ("requests", "limits")},
+        "additionalProperties": False,
+    },
     "ports": {
         "type": "array",
         "uniqueItems": True,

@@ -166,6 +166,7 @@ def install(
     flags: Sequence[str] = (),
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    engine: Mapping[str, str] | None = None,
 ) -> Release:
     """Install a chart, or upgrade the release of that name, and start its pods' processes.
 
@@ -173,6 +174,7 @@ def install(
     start, ``programs`` does the same by the name of the image (``containers.chosen``). ``run`` names the Deployments and
     StatefulSets whose pods are run, by default all. ``overrides`` are values that win over the files of ``values``,
     ``flags`` are further ones of helm.
+    With ``engine``, an environment for podman, the pods run out of their images.
     """
     if cluster.is_given:
         raise RigError(
@@ -189,7 +191,13 @@ def install(
         _cluster=cluster,
         _helm=Helm(cluster.run_folder / "helm", kubeconfig=cluster.kubeconfig),
         _kubelet=Kubelet(
-            cluster, path=path, entrypoint=entrypoint, programs=programs, cwd=cwd, env=env
+            cluster,
+            path=path,
+            entrypoint=entrypoint,
+            programs=programs,
+            cwd=cwd,
+            env=env,
+            engine=engine,
         ),
         _chart=chart,
         _run=run,
@@ -232,7 +240,7 @@ class _Hooks:
         return [
             pod
             for pod in found["items"]
-            if "helm.sh/hook" in pod["metadata"].get("annotations", {})
+            if _is_of_hook(pod)
             and pod["status"].get("podIP")
             and pod["status"]["phase"] == "Running"
             and "deletionTimestamp" not in pod["metadata"]
@@ -263,6 +271,14 @@ class _Hooks:
             "--type=merge",
             f"--patch={json.dumps({'status': status})}",
         )
+
+
+def _is_of_hook(pod: Mapping[str, Any]) -> bool:
+    """Whether helm may wait for it: a hook itself, or of a Job, which does not tell its pods."""
+    owners = pod["metadata"].get("ownerReferences", ())
+    return "helm.sh/hook" in pod["metadata"].get("annotations", {}) or any(
+        owner["kind"] == "Job" for owner in owners
+    )
 
 
 def _value_flags(values: Sequence[Path]) -> list[str]:

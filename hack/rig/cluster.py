@@ -18,6 +18,7 @@ from typing import Self
 from rig import audit as audits
 from rig import controlplane, fetch, given, namespace, scratch, tools
 from rig.access import Access
+from rig.claims import Claims
 from rig.client import Client, RigError
 from rig.controlplane import ControlPlane
 from rig.forward import Forwards
@@ -140,12 +141,15 @@ class Cluster(Client):
         self._forward_url("alertmanager", self.alertmanager_url)
 
     def start_scheduler(self) -> None:
-        """Give pods that name no node the rig's, from now on; what ``deploy`` applies names it already."""
+        """Give pods that name no node the rig's, and call claims of volumes bound, from now on; what ``deploy`` applies names it already."""
         if self.is_given or self._scheduler is not None:
             return
         self._scheduler = Scheduler(self._access)
         self._scheduler.start()
         self.before_stop(self._scheduler.stop)
+        claims = Claims(self._access)
+        claims.start()
+        self.before_stop(claims.stop)
 
     def start_pushgateway(self) -> str:
         """Start a Pushgateway that Prometheus scrapes, once, and return its URL.
