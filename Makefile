@@ -59,6 +59,13 @@ scenes: setup ## a Prometheus with data to look at: FILE=workflow.yaml SCENARIO=
 	@$(PY) -m rig.tools prometheus replay
 	@$(PY) -m scenes $(or $(FILE),examples/orders/workflow.yaml) --scenario $(or $(SCENARIO),failing) $(ARGS)
 
+# -- what is published ------------------------------------------------------------------------------------------------
+
+.PHONY: manifests
+manifests: $(VENV)/.done ## dist/install.yaml: the operator for kubectl apply --server-side -f (ARGS=--monitoring with its monitors)
+	@$(PY) -m rig.tools helm
+	@$(PY) hack/manifests.py $(ARGS)
+
 # -- tests ------------------------------------------------------------------------------------------------------------
 
 .PHONY: test
