@@ -44,7 +44,11 @@ QUICK: dict[str, Any] = {
         "receivers": [{"name": "team", "webhook_configs": [{"url": "http://127.0.0.1:9/"}]}],
         "route": {"receiver": "team", "groupWait": "1s", "groupInterval": "1s"},
     },
-    "flowgauge": {"replicas": 1, "prometheus": {"verifyInterval": 1}},
+    "flowgauge": {
+        "replicas": 1,
+        "prometheus": {"verifyInterval": 1},
+        "serviceMonitor": {"interval": "1s"},
+    },
 }
 
 
@@ -110,12 +114,12 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def stack(cluster: Cluster, package: Path) -> Stack:
-    cluster.create_namespace(NAMESPACE, RESTRICTED)
     release = chart.install(
         cluster,
         package,
         release=NAME,
         namespace=NAMESPACE,
+        labels=RESTRICTED,
         overrides=QUICK,
         run=(),
         programs=PROGRAMS,
@@ -169,13 +173,17 @@ def test_the_release_fits_into_its_secret_many_times(stack):
 
 def test_the_definitions_are_those_of_prometheus_operator(stack):
     found = stack.cluster.get("crd")["items"]
-    names = {crd["metadata"]["name"] for crd in found if "monitoring.coreos.com" in crd["metadata"]["name"]}
+    names = {
+        crd["metadata"]["name"]
+        for crd in found
+        if "monitoring.coreos.com" in crd["metadata"]["name"]
+    }
 
     assert names == {
         f"{file.stem.partition('_')[2]}.monitoring.coreos.com" for file in tools.crds().iterdir()
     }
     explained = stack.cluster.kubectl("explain", "servicemonitor.spec.endpoints.port")
-    assert "Name of the Service port" in explained
+    assert "Service port which this endpoint refers to" in " ".join(explained.split())
 
 
 def test_prometheus_operator_may_do_what_it_has_to(stack):
@@ -191,7 +199,9 @@ def test_prometheus_operator_may_do_what_it_has_to(stack):
 def test_prometheus_scrapes_the_parts_of_the_stack(stack):
     # What has no process here is down: Grafana, and the reloaders, which run beside the pods.
     up = stack.wait(
-        lambda: (found := stack.series("up == 1")) and len({s["service"] for s in found}) >= 6 and found,
+        lambda: (
+            (found := stack.series("up == 1")) and len({s["service"] for s in found}) >= 6 and found
+        ),
         "six services up",
     )
 
@@ -300,14 +310,19 @@ def test_an_annotated_port_path_and_scheme_win(stack):
         "spec": {
             "automountServiceAccountToken": False,
             "containers": [
-                {"name": "one", "image": "x", "ports": [{"containerPort": 1}, {"containerPort": 2}]},
+                {
+                    "name": "one",
+                    "image": "x",
+                    "ports": [{"containerPort": 1}, {"containerPort": 2}],
+                },
                 {"name": "two", "image": "x", "ports": [{"containerPort": 3}]},
             ],
         },
     }
     stack.cluster.deploy([pod])
     address = stack.wait(
-        lambda: stack.cluster.get("pod", "odd", "--namespace=plain")["status"].get("podIP"), "address"
+        lambda: stack.cluster.get("pod", "odd", "--namespace=plain")["status"].get("podIP"),
+        "address",
     )
 
     def urls():
@@ -364,7 +379,9 @@ def test_grafanas_account_reads_dashboards_everywhere_and_no_secret(stack):
     def may(verb, kind, namespace):
         try:
             return (
-                stack.cluster.kubectl("auth", "can-i", verb, kind, account, f"--namespace={namespace}").strip()
+                stack.cluster.kubectl(
+                    "auth", "can-i", verb, kind, account, f"--namespace={namespace}"
+                ).strip()
                 == "yes"
             )
         except KubectlError:
@@ -404,11 +421,18 @@ def test_uninstalled_it_leaves_definitions_and_grafanas_data_only(stack, package
 
     stack.release.uninstall()
 
-    left = cluster.get("deployments,services,configmaps,secrets,pvc", f"--namespace={NAMESPACE}", f"--selector=app.kubernetes.io/instance={NAME}")
+    left = cluster.get(
+        "deployments,services,configmaps,secrets,pvc",
+        f"--namespace={NAMESPACE}",
+        f"--selector=app.kubernetes.io/instance={NAME}",
+    )
     names = {(item["kind"], item["metadata"]["name"]) for item in left["items"]}
     assert names == {
         ("Secret", f"{NAME}-grafana-admin"),
         ("PersistentVolumeClaim", f"{NAME}-grafana"),
+        # Those of StatefulSets stay by themselves.
+        ("PersistentVolumeClaim", f"prometheus-{NAME}-db-prometheus-{NAME}-0"),
+        ("PersistentVolumeClaim", f"alertmanager-{NAME}-db-alertmanager-{NAME}-0"),
     }
     assert cluster.get("crd", "prometheuses.monitoring.coreos.com")
     assert cluster.get("mwf", "orders", "--namespace=shop")

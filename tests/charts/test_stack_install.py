@@ -30,7 +30,18 @@ def test_the_packaged_stack_on_an_empty_cluster():
     tests = HERE / "stack_on_an_empty_cluster.py"
 
     done = subprocess.run(
-        [sys.executable, "-m", "rig", "exec", "--", sys.executable, "-m", "pytest", "-x", str(tests)],
+        [
+            sys.executable,
+            "-m",
+            "rig",
+            "exec",
+            "--",
+            sys.executable,
+            "-m",
+            "pytest",
+            "-x",
+            str(tests),
+        ],
         cwd=HERE.parents[1],
         env=env | {"FLOWGAUGE_REQUIRE_CLUSTER": "1"},
         capture_output=True,
