@@ -167,6 +167,7 @@ def install(
     flags: Sequence[str] = (),
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    engine: Mapping[str, str] | None = None,
 ) -> Release:
     """Install a chart, or upgrade the release of that name, and start its pods' processes.
 
@@ -174,6 +175,7 @@ def install(
     start, ``programs`` does the same by the name of the image (``containers.chosen``). ``run`` names the Deployments and
     StatefulSets whose pods are run, by default all. ``labels`` are those of the namespace. ``overrides`` are values that win over the files of ``values``,
     ``flags`` are further ones of helm.
+    With ``engine``, an environment for podman, the pods run out of their images.
     """
     if cluster.is_given:
         raise RigError(
@@ -190,7 +192,13 @@ def install(
         _cluster=cluster,
         _helm=Helm(cluster.run_folder / "helm", kubeconfig=cluster.kubeconfig),
         _kubelet=Kubelet(
-            cluster, path=path, entrypoint=entrypoint, programs=programs, cwd=cwd, env=env
+            cluster,
+            path=path,
+            entrypoint=entrypoint,
+            programs=programs,
+            cwd=cwd,
+            env=env,
+            engine=engine,
         ),
         _chart=chart,
         _run=run,

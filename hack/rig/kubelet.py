@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rig import containers, controlplane, fetch, namespace
+from rig import containers, controlplane, fetch, imaged, namespace
 from rig.cluster import Cluster, RigError
 from rig.controlplane import NODE
 from rig.kubectl import KubectlError
@@ -24,6 +24,10 @@ from rig.watching import Watch
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ACCOUNT_DURATION = "24h"  # nobody renews it here
 _ORPHAN_SECONDS = 5
+_API = {
+    "KUBERNETES_SERVICE_HOST": str(namespace.API_ADDRESS),
+    "KUBERNETES_SERVICE_PORT": str(controlplane.PORT),
+}
 _HACK = Path(__file__).resolve().parent.parent
 
 
@@ -104,10 +108,12 @@ class Kubelet:
         programs: Mapping[str, Sequence[str]] | None = None,
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
+        engine: Mapping[str, str] | None = None,
     ) -> None:
         """``path`` comes first on PATH, ``entrypoint`` is what the image would start, ``cwd`` where.
 
         ``programs`` says which container of a pod runs and what stands for its image, see ``containers.chosen``.
+        With ``engine``, an environment for podman, pods run out of the images that they name, and none of that is needed.
         """
         if cluster.is_given:
             raise RigError("a cluster of KUBECONFIG runs its own containers")
@@ -117,6 +123,7 @@ class Kubelet:
         self._programs = dict(programs or {})
         self._cwd = cwd or Path("/")
         self._env = dict(env or {})
+        self._engine = engine
         self._running: dict[str, Process] = {}
         self._seen: set[str] = set()
         self._watch = Watch(
@@ -169,14 +176,21 @@ class Kubelet:
     def _spec(
         self, pod: Mapping[str, Any], binds: Mapping[str, Path], hosts: Mapping[str, str]
     ) -> dict[str, Any]:
-        env = self._base_environment() | containers.environment(pod, self._lookup(pod)) | self._env
+        env = _API | containers.environment(pod, self._lookup(pod)) | self._env
         folders = [*containers.volumes(pod, self._lookup(pod))]
         if containers.has_token(pod):
             folders.append(containers.Files(containers.ACCOUNT_FOLDER, self._account(pod)))
+        if self._engine is not None:
+            command = imaged.command(pod, env, folders)
+            env, folders = dict(self._engine), [folder for folder in folders if folder.files]
+        else:
+            # Nothing of the driver's own environment: what a pod needs has to be in its manifest.
+            env = {"PATH": self._path, "HOME": "/"} | env
+            command = containers.command(pod, env, self._entrypoint)
         return {
             "address": pod["status"]["podIP"],
             "env": env,
-            "command": containers.command(pod, env, self._entrypoint),
+            "command": command,
             "cwd": str(self._cwd),
             "binds": {path: str(source) for path, source in binds.items()},
             "hosts": dict(hosts),
@@ -190,15 +204,6 @@ class Kubelet:
                 }
                 for folder in folders
             ],
-        }
-
-    def _base_environment(self) -> dict[str, str]:
-        # Nothing of the driver's own environment: what a pod needs has to be in its manifest.
-        return {
-            "PATH": self._path,
-            "HOME": "/",
-            "KUBERNETES_SERVICE_HOST": str(namespace.API_ADDRESS),
-            "KUBERNETES_SERVICE_PORT": str(controlplane.PORT),
         }
 
     def _lookup(self, pod: Mapping[str, Any]) -> containers.Lookup:

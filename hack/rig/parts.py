@@ -156,8 +156,8 @@ TOOLS: tuple[Tool, ...] = (
         },
         stamps=_prometheus_stamps,
         release=prometheus_release,
-        # Kubernetes, file, static and HTTP discovery stay; the cloud SDKs go: 60 modules less.
-        tags=("netgo", "remove_all_sd", "enable_kubernetes_sd"),
+        # Kubernetes, DNS, file, static and HTTP discovery stay; the cloud SDKs go: 60 modules less.
+        tags=("netgo", "remove_all_sd", "enable_kubernetes_sd", "enable_dns_sd"),
         seconds=105,
     ),
     GoTool(

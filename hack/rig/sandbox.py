@@ -24,7 +24,7 @@ _writable: list[Path] = []  # what has a layer of ours; the kernel stacks no mor
 def main(spec_file: str) -> None:
     """Read the specification, set up what it asks for, and execute its command."""
     spec: dict[str, Any] = json.loads(Path(spec_file).read_text())
-    _join_network(IPv4Address(spec["address"]))
+    join_network(IPv4Address(spec["address"]))
     kernel.unshare(kernel.CLONE_NEWNS)
     kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
     kernel.mount("tmpfs", str(_PRIVATE), "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV)
@@ -42,7 +42,7 @@ def main(spec_file: str) -> None:
         sys.exit(f"{spec['command'][0]}: {error.strerror}")
 
 
-def _join_network(address: IPv4Address) -> None:
+def join_network(address: IPv4Address) -> None:
     """Move into a network of our own that has the pod's address, so that two pods may use one port."""
     outside = kernel.Routes()
     here, there = f"rig{os.getpid()}", f"eth{os.getpid()}"

@@ -9,10 +9,11 @@ def flowgauge() -> int:
     """Run the command line."""
     try:
         from flowgauge_operator import cli  # noqa: PLC0415 - only now it is needed
-        from flowgauge_operator.preview import arguments  # noqa: PLC0415
+        from flowgauge_operator.doctor import arguments as doctor  # noqa: PLC0415
+        from flowgauge_operator.preview import arguments as preview  # noqa: PLC0415
     except ModuleNotFoundError as error:
         return _explain(error)
-    return cli.main(more=[arguments.register])
+    return cli.main(more=[preview.register, doctor.register])
 
 
 def operator() -> int:

@@ -65,6 +65,14 @@ annotations: {{- toYaml . | nindent 2 }}
 - apiGroups: [flowgauge.dev]
   resources: [monitoredworkflows/status]
   verbs: [patch]
+{{- if ne .Values.discovery.mode "off" }}
+- apiGroups: [flowgauge.dev]
+  resources: [monitoredworkflows]
+  verbs: [create, patch, delete]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, watch]
+{{- end }}
 - apiGroups: [""]
   resources: [services, configmaps]
   verbs: [get, list, watch, create, patch, delete]
