@@ -217,6 +217,13 @@ TOOLS: tuple[Tool, ...] = (
         stamps=lambda version: {"main.version": version},
         seconds=60,
     ),
+    GoTool(
+        name="kubeconform",
+        module="github.com/yannh/kubeconform",
+        binaries={"kubeconform": "github.com/yannh/kubeconform/cmd/kubeconform"},
+        stamps=lambda version: {"main.version": version},
+        seconds=15,
+    ),
 )
 
 # Built only when they are named: the peers of benchmarks.
