@@ -227,10 +227,16 @@ def kubeconfigs(stack, tmp_path_factory):
     stack.create_namespace(SPACE)
     for name in ("reader", "nobody"):
         stack.kubectl("create", "serviceaccount", name, f"--namespace={SPACE}")
-    stack.kubectl(
-        "create", "clusterrolebinding", "doctor-reader", "--clusterrole=cluster-admin",
-        f"--serviceaccount={SPACE}:reader",
-    )  # fmt: skip
+    # As the documentation says, and no more.
+    _, _, role = (ROOT / "docs/doctor.md").read_text().partition("```yaml\napiVersion: rbac")
+    role = yaml.safe_load(f"apiVersion: rbac{role.partition('```')[0]}")
+    stack.apply([role])
+    roles = ("view", role["metadata"]["name"])
+    for name in roles:
+        stack.kubectl(
+            "create", "clusterrolebinding", f"doctor-{name}", f"--clusterrole={name}",
+            f"--serviceaccount={SPACE}:reader",
+        )  # fmt: skip
     plugin = folder / "plugin"
     plugin.write_text(PLUGIN % _token(stack, "reader"))
     plugin.chmod(0o700)
@@ -246,7 +252,8 @@ def kubeconfigs(stack, tmp_path_factory):
         "nobody": _kubeconfig(stack, folder, "nobody", {"token": _token(stack, "nobody")}),
         "stranger": _kubeconfig(stack, folder, "stranger", {"token": "wrong"}),
     }
-    stack.kubectl("delete", "clusterrolebinding", "doctor-reader")
+    stack.kubectl("delete", "clusterrolebinding", *(f"doctor-{name}" for name in roles))
+    stack.kubectl("delete", "clusterrole", role["metadata"]["name"])
     stack.delete_namespace(SPACE)
 
 

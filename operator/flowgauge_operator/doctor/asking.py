@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from kubernetes import client, config
 from flowgauge_operator.doctor.places import Way
 from flowgauge_operator.doctor.snapshot import Bodies, Unseen
 
+_OBJECT = re.compile(r"^(<.*?>|\w+\(.*?\)): ")
 _LARGEST = 256 * 1024 * 1024
 _AT_ONCE = 8
 _PAGE = 500
@@ -222,7 +224,7 @@ def _words(problem: Exception) -> str:
     if isinstance(problem, urllib3.exceptions.TimeoutError) and not is_refused:
         return "no answer in time"
     text = str(problem.args[-1] if problem.args else problem) or type(problem).__name__
-    return text.rpartition(">: ")[2]
+    return _OBJECT.sub("", text)
 
 
 def _date(text: str | None) -> datetime | None:

@@ -107,3 +107,8 @@ _ELSE = Cause("Prometheus could not scrape it", "try it from a pod beside Promet
 def of(message: str) -> Cause:
     """The cause that a target's last error speaks of."""
     return next((cause for text, cause in _CAUSES if re.search(text, message)), _ELSE)
+
+
+def every() -> list[Cause]:
+    """All causes that are known, for the documentation."""
+    return [*(cause for _, cause in _CAUSES), _ELSE]
