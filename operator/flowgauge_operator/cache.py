@@ -10,35 +10,44 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from flowgauge.profiles import Profile
-from flowgauge_operator import names, synchronized
+from flowgauge_operator import mark, names, synchronized
 from flowgauge_operator.kinds import GRAFANA_DASHBOARD, Kind, Ref
-from flowgauge_operator.render import Rendered, Share
+from flowgauge_operator.mark import Mark
+from flowgauge_operator.render import Rendered, Share, shared
 from flowgauge_operator.synchronized import Synchronized
 
 
 class Shares(NamedTuple):
-    """What the known workflows of a namespace share; there may be more while not all are known."""
+    """What the known workflows of a namespace share.
+
+    There may be more while not all are known. All are judged when those that are not known cannot be rendered.
+    """
 
     needed: frozenset[Share]
     is_known: bool
+    is_judged: bool = True
 
 
 class Key(NamedTuple):
-    """What one turn of the queue is about: a workflow, what the workflows of a namespace share, or a profile."""
+    """What one turn of the queue is about.
 
-    sort: Literal["workflow", "namespace", "profile"]
+    A workflow, what the workflows of a namespace share, a profile, or what annotated pods ask for.
+    """
+
+    sort: Literal["workflow", "namespace", "profile", "pods"]
     namespace: str
     name: str = ""
 
 
 @dataclass(slots=True)
 class Entry:
-    """A `MonitoredWorkflow` as last seen."""
+    """A `MonitoredWorkflow` as last seen; `mark` is there if it was made for annotated pods."""
 
     uid: str
     version: str
     body: Mapping[str, Any]
     is_deleting: bool = False
+    mark: Mark | None = None
 
     @property
     def status(self) -> Mapping[str, Any]:
@@ -109,14 +118,15 @@ class Expectation:
 class Cache:
     """Workflows, their children, and what was last rendered for them.
 
-    `shared_errors` has, by namespace and object, reason and message of why what is shared does not stand. `profiles` has the
-    objects by name; `no_profiles` is why they cannot be read at all, if that is so.
+    `shared_errors` has, by namespace and object, reason and message of why what is shared does not stand. `refused`
+    are workflows of which nothing could be rendered. `profiles` has the objects by name; `no_profiles` is why they cannot be read at all, if that is so.
     """
 
     workflows: dict[Key, Entry] = field(default_factory=dict)
     children: dict[tuple[str, str, str], Child] = field(default_factory=dict)
     expected: dict[Key, Expectation] = field(default_factory=dict)
     shared_errors: dict[str, dict[str, tuple[str, str]]] = field(default_factory=dict)
+    refused: set[Key] = field(default_factory=set)
     profiles: dict[str, ProfileEntry] = field(default_factory=dict)
     no_profiles: str = ""
     _by_owner: dict[Key, set[tuple[str, str, str]]] = field(default_factory=dict)
@@ -131,6 +141,7 @@ class Cache:
             metadata["resourceVersion"],
             _slim(body),
             bool(metadata.get("deletionTimestamp")),
+            mark.of(body),
         )
         self.workflows[key] = entry
         self._by_namespace.setdefault(key.namespace, set()).add(key)
@@ -143,6 +154,7 @@ class Cache:
         if self.workflows.pop(key, None) is not None:
             _discard(self._by_namespace, key.namespace, key)
         self.expected.pop(key, None)
+        self.refused.discard(key)
 
     def put_child(self, child: Child) -> None:
         """Remember a child under its workflow."""
@@ -178,6 +190,11 @@ class Cache:
         entry = self.workflows.get(key)
         return str(entry.body["spec"].get("profile") or "") if entry else ""
 
+    def mark_of(self, key: Key) -> Mark | None:
+        """The mark of a workflow; None for one that was made by hand or is not known."""
+        entry = self.workflows.get(key)
+        return entry.mark if entry else None
+
     def users(self, profile: str) -> list[Key]:
         """The workflows that ask for a profile, by namespace and name."""
         return sorted(key for key in self.workflows if self.profile_of(key) == profile)
@@ -192,12 +209,13 @@ class Cache:
 
     def shares(self, namespace: str) -> Shares:
         """What the workflows of a namespace need of what it has once."""
-        needed, is_known = set[Share](), True
+        needed, is_known, is_judged = set[Share](), True, True
         for key in self.in_namespace(namespace):
             expected = self.expected.get(key)
             needed.update(expected.rendered.shares if expected else ())
             is_known &= expected is not None
-        return Shares(frozenset(needed), is_known)
+            is_judged &= expected is not None or key in self.refused
+        return Shares(frozenset(shared.united(needed)), is_known, is_judged)
 
     def synchronized(self, key: Key) -> Synchronized:
         """What grafana-operator says of the dashboard of a workflow."""

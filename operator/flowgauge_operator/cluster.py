@@ -6,7 +6,7 @@ Called by `reconcile` (through its Protocol), `presence`, `lease` and the comman
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
@@ -60,15 +60,23 @@ class Cluster:
     ) -> None:
         await self._transport.__aexit__(kind, error, trace)
 
-    async def apply(self, manifest: Mapping[str, Any], *, only_new: bool = False) -> Meta:
+    async def apply(
+        self,
+        manifest: Mapping[str, Any],
+        *,
+        only_new: bool = False,
+        manager: str = MANAGER,
+        force: bool = True,
+    ) -> Meta:
         """Create or change an object by server-side apply, taking over fields of others.
 
-        With `only_new` an object that exists already is left as it is: `errors.Conflict`.
+        With `only_new` an object that exists already is left as it is, without `force` a field that somebody else owns:
+        `errors.Conflict`.
         """
         if only_new:
             metadata = {**manifest["metadata"], "resourceVersion": NO_VERSION}
             manifest = {**manifest, "metadata": metadata}
-        return await self._apply(kinds.ref_of(manifest), "", manifest, MANAGER)
+        return await self._apply(kinds.ref_of(manifest), "", manifest, manager, force=force)
 
     async def apply_status(self, ref: Ref, status: Mapping[str, Any]) -> Meta:
         """Write the status of an existing object as our status manager.
@@ -84,13 +92,15 @@ class Cluster:
         }
         return await self._apply(ref, "status", body, STATUS_MANAGER)
 
-    async def _apply(self, ref: Ref, sub: str, body: Mapping[str, Any], manager: str) -> Meta:
+    async def _apply(
+        self, ref: Ref, sub: str, body: Mapping[str, Any], manager: str, *, force: bool = True
+    ) -> Meta:
         request = Request(
             verb=sub or "apply",
             kind=ref.kind.kind,
             method="PATCH",
             path=ref.path(sub),
-            query={"fieldManager": manager, "force": "true"},
+            query={"fieldManager": manager, "force": "true" if force else "false"},
             body=body,
             accept=META,
             content_type=APPLY,
@@ -98,14 +108,31 @@ class Cluster:
         )
         return meta_of(await self._transport.send(request))
 
-    async def delete(self, ref: Ref, *, uid: str | None = None) -> bool:
+    async def merge(self, ref: Ref, patch: Mapping[str, Any], *, manager: str = MANAGER) -> Meta:
+        """Change what a merge patch names in an existing object."""
+        request = Request(
+            verb="merge",
+            kind=ref.kind.kind,
+            method="PATCH",
+            path=ref.path(),
+            query={"fieldManager": manager},
+            body=patch,
+            accept=META,
+            content_type="application/merge-patch+json",
+            is_write=True,
+        )
+        return meta_of(await self._transport.send(request))
+
+    async def delete(self, ref: Ref, *, uid: str | None = None, version: str | None = None) -> bool:
         """Delete an object; return False if it was already gone.
 
-        With a uid (here or in the ref) a namesake is left alone: `errors.Conflict`.
+        With a uid (here or in the ref) a namesake is left alone, with a version one that was changed since:
+        `errors.Conflict`.
         """
         body: dict[str, Any] = {"propagationPolicy": "Background"}
-        if wanted := uid or ref.uid:
-            body["preconditions"] = {"uid": wanted}
+        wanted = {"uid": uid or ref.uid, "resourceVersion": version}
+        if preconditions := {key: value for key, value in wanted.items() if value}:
+            body["preconditions"] = preconditions
         request = Request(
             verb="delete",
             kind=ref.kind.kind,
@@ -205,7 +232,24 @@ class Cluster:
         metadata_only: bool = True,
         chunk: int = 500,
     ) -> AsyncIterator[dict[str, Any]]:
-        """Yield the objects of a kind, `chunk` at a time; without a namespace, of all of them.
+        """Yield the objects of a kind, `chunk` at a time; without a namespace, of all of them."""
+        pages = self.pages(
+            kind, namespace, label_selector, metadata_only=metadata_only, chunk=chunk
+        )
+        async for page in pages:
+            for item in page.get("items") or ():
+                yield item
+
+    async def pages(
+        self,
+        kind: Kind,
+        namespace: str | None = None,
+        label_selector: str | None = None,
+        *,
+        metadata_only: bool = True,
+        chunk: int = 500,
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Yield a list in pieces, each with the metadata of the list: its version is where a watch goes on.
 
         If the list outlives its snapshot (about 5 minutes), the rest comes from a newer one.
         """
@@ -222,12 +266,34 @@ class Cluster:
                     raise
                 query = {**query, "continue": error.resume}
                 continue
-            for item in page.get("items") or ():
-                yield item
+            yield page
             token = (page.get("metadata") or {}).get("continue")
             if not token:
                 return
             query = {**query, "continue": token}
+
+    async def watch(
+        self, kind: Kind, namespace: str | None, label_selector: str | None, version: str
+    ) -> AsyncIterator[Sequence[bytes]]:
+        """Yield events as they come, each as one line of JSON, undecoded and metadata only.
+
+        It ends when the server has had enough, after about five minutes.
+        """
+        query = {
+            "watch": "true",
+            "resourceVersion": version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": "290",
+        }
+        if label_selector:
+            query["labelSelector"] = label_selector
+        request = read("watch", kind, kind.path(namespace), query=query, accept=META)
+        rest = b""
+        # A bookmark comes every minute, so longer silence is a connection that nobody has told us is dead.
+        async for piece in self._transport.stream(request, silence=130):
+            *lines, rest = (rest + piece).split(b"\n")
+            if lines:
+                yield lines
 
     async def resources(self, group_version: str) -> dict[str, frozenset[str]]:
         """Return the verbs of each resource that a group and version serves; {} if it is absent."""
@@ -259,11 +325,20 @@ class Cluster:
         return bool(answer["status"].get("allowed"))
 
     async def event(
-        self, ref: Ref, *, reason: str, note: str, action: str, is_warning: bool, instance: str
+        self,
+        ref: Ref,
+        *,
+        reason: str,
+        note: str,
+        action: str,
+        is_warning: bool,
+        instance: str,
+        once: bool = False,
     ) -> None:
         """Post an Event about an object; `instance` is the pod that says so.
 
-        Deduplicating is the caller's part. Events about cluster-wide objects go to `default`.
+        Deduplicating is the caller's part; with `once` the API server helps, for as long as it keeps the first one. Events
+        about cluster-wide objects go to `default`.
         """
         manifest = event.manifest(
             ref,
@@ -273,8 +348,13 @@ class Cluster:
             is_warning=is_warning,
             instance=instance,
             time=datetime.now(UTC),
+            once=once,
         )
-        await self.create(manifest)
+        try:
+            await self.create(manifest)
+        except errors.Conflict:
+            if not once:
+                raise
 
 
 def meta_of(body: Mapping[str, Any]) -> Meta:

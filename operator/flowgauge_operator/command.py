@@ -26,6 +26,15 @@ def operator() -> int:
     return 0
 
 
+def operator_test() -> int:
+    """Prove that an installed operator works; `helm test` runs it."""
+    try:
+        from flowgauge_operator import smoke  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        return _explain(error)
+    return smoke.main(sys.argv[1:])
+
+
 def _explain(error: ModuleNotFoundError) -> int:
     print(
         f"{error.name} is not installed: this needs the extra [operator]; pip install 'flowgauge[operator]'",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from flowgauge_operator import kinds
+from flowgauge_operator import kinds, names
 from flowgauge_operator.kinds import Ref
 
 CONTROLLER = "flowgauge.dev/operator"
@@ -23,13 +23,17 @@ def manifest(
     is_warning: bool,
     instance: str,
     time: datetime,
+    once: bool = False,
 ) -> dict[str, Any]:
-    """Return the Event; its name is that of client-go, `<object>.<nanoseconds in hex>`."""
+    """Return the Event; its name is that of client-go, `<object>.<nanoseconds in hex>`, or with `once` made of what it says."""
+    stamp = f"{int(time.timestamp() * 1e6) * 1000:x}"
+    if once:
+        stamp = names.digest(f"{ref.uid} {reason} {note}", 16)
     return {
         "apiVersion": kinds.EVENT.api_version,
         "kind": kinds.EVENT.kind,
         "metadata": {
-            "name": f"{ref.name[:230]}.{int(time.timestamp() * 1e6) * 1000:x}",
+            "name": f"{ref.name[:230]}.{stamp}",
             "namespace": ref.namespace or "default",
         },
         "eventTime": time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),

@@ -12,6 +12,7 @@ KIND = "MonitoredWorkflow"
 
 FIELD_MANAGER = "flowgauge"
 STATUS_FIELD_MANAGER = "flowgauge-status"
+DISCOVERY_FIELD_MANAGER = "flowgauge-discovery"
 
 # The two labels that identify a series' owner. Prometheus Operator adds the first, our relabeling the second.
 NAMESPACE_LABEL = "namespace"
@@ -28,6 +29,7 @@ MANAGER = "flowgauge"
 MANAGED_SELECTOR = f"{MANAGED_BY}={MANAGER}"
 NAME = "app.kubernetes.io/name"
 INSTANCE = "app.kubernetes.io/instance"
+RELEASE = "app.kubernetes.io/version"  # on a definition: the version of Flowgauge that brought it
 
 WORKFLOW = f"{GROUP}/workflow"  # label: on a workflow's children; on its Service it becomes monitored_workflow
 SHARED = f"{GROUP}/shared"  # label: on what the workflows of a namespace share
@@ -36,12 +38,23 @@ PATH = f"{GROUP}/path"  # annotations of a Service that the shared ServiceMonito
 INTERVAL = f"{GROUP}/interval"
 TIMEOUT = f"{GROUP}/timeout"
 
+# Annotations of pods; `prometheus.io/port` and `prometheus.io/path` are read as well.
+PROFILE = f"{GROUP}/profile"
+POD_PORT = f"{GROUP}/port"
+KEEP = f"{GROUP}/keep"  # also on a discovered workflow, with what was decided
+# A workflow that was made for annotated pods: its mark, and since when it has no pod.
+DISCOVERED = f"{GROUP}/discovered"  # label
+PODS_GONE = f"{GROUP}/pods-gone-since"  # annotation
+MONITOR = f"{GROUP}/monitor"  # label of pods, where the API server is to filter them
+
 SHARED_MONITOR = "flowgauge-shared"
+SHARED_PODS = "flowgauge-pods"
 SHARED_DASHBOARDS = (
     "flowgauge-dashboards"  # a ConfigMap with both; as GrafanaDashboards they are two objects
 )
 SHARED_FLEET = "flowgauge-fleet"
 SHARED_OBJECTIVES = "flowgauge-objectives"
+OPERATOR_UID = "fg-operator"  # of the dashboard of the operator itself
 PORT = "metrics"  # what every Service port is called, whatever the pod's port is
 
 _DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")

@@ -6,15 +6,20 @@ import asyncio
 import dataclasses
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from flowgauge_operator import cache, errors, kinds, names
+from flowgauge_operator import cache, errors, kinds, names, podwatch
 from flowgauge_operator.cache import Cache, Key
 from flowgauge_operator.cluster import Cluster
 from flowgauge_operator.credentials import Credentials
+from flowgauge_operator.discoverer import Discoverer
+from flowgauge_operator.discoverer import Policy as DiscoveryPolicy
+from flowgauge_operator.discovery import Keep
 from flowgauge_operator.kinds import Kind
+from flowgauge_operator.pods import Place, Pods
+from flowgauge_operator.podwatch import PodWatch
 from flowgauge_operator.presence import READ, WRITE, Discovery, Watched, discover
 from flowgauge_operator.prometheus import Prometheus
 from flowgauge_operator.reconcile import Reconciler, judged
@@ -57,6 +62,8 @@ _ROLLOUT_SECONDS = 0.1
 _COUNT_SECONDS = 2.0
 # kopf lists its kinds one after the other; one look at all of them is enough.
 _SETTLE_SECONDS = 1.0
+# Pods come in bursts, and what they ask for is the same.
+_PODS_SECONDS = 0.5
 
 
 def options(settings: Settings) -> Options:
@@ -96,10 +103,39 @@ class Operation:
         self._telemetry = telemetry
         self._options = options(settings)
         self._cache = Cache()
-        self._queue: WorkQueue[Key] = WorkQueue(on_failure=self._failed)
+        self._queue: WorkQueue[Key] = WorkQueue(
+            on_failure=self._failed,
+            on_wait=lambda seconds, lane: telemetry.queue_wait.labels(lane.name.lower()).observe(
+                seconds
+            ),
+        )
         self._listed: set[Kind] = set()
         self._outdated: dict[Key, None] = {}
         self._hurry_until = 0.0
+        self._pods = Pods()
+        self._podwatch: PodWatch | None = None
+        if settings.discovery != "off":
+            self._podwatch = PodWatch(
+                cluster,
+                self._pods,
+                self._on_pods,
+                namespaces=settings.namespaces,
+                selector=podwatch.selector(settings.discovery),
+                look_seconds=settings.discovery_interval,
+            )
+        self._discoverer = Discoverer(
+            cluster,
+            self._cache,
+            self._pods,
+            DiscoveryPolicy(
+                Keep(settings.discovery_keep, settings.discovery_keep_intermittent),
+                settings.discovery_limit,
+            ),
+            now=lambda: datetime.now(UTC),
+            is_known=lambda namespace: bool(self._podwatch and self._podwatch.is_known(namespace)),
+            again=self._queue.add,
+            instance=instance,
+        )
         self._reconciler = Reconciler(
             cluster,
             self._cache,
@@ -109,6 +145,7 @@ class Operation:
             again=self._queue.add,
             instance=instance,
             on_drift=lambda kind: telemetry.drifts.labels(kind).inc(),
+            remarks=self._discoverer.remarks,
         )
         self._shell = Shell(
             WATCHED,
@@ -124,7 +161,25 @@ class Operation:
         telemetry.follow(
             "workflows", "MonitoredWorkflows that are known.", lambda: len(self._cache.workflows)
         )
+        telemetry.follow(
+            "workflows_ready",
+            "MonitoredWorkflows whose condition Ready is True.",
+            lambda: sum(map(_is_ready, self._cache.workflows.values())),
+        )
         telemetry.follow("queue_active", "Keys that have their turn.", lambda: self._queue.active)
+        telemetry.follow(
+            "annotated_pods", "Annotated pods that are known.", lambda: len(self._pods)
+        )
+        telemetry.follow(
+            "discovery_refused",
+            "Names on pods for which no workflow is made.",
+            lambda: self._discoverer.refused,
+        )
+        telemetry.follow(
+            "pod_events",
+            "Events of pods since the start, ours or not.",
+            lambda: self._podwatch.counts.events if self._podwatch else 0,
+        )
         telemetry.follow(
             "queue_depth", "Keys that wait for their turn.", lambda: sum(self._queue.depth.values())
         )
@@ -147,6 +202,8 @@ class Operation:
             asyncio.create_task(self._follow_profiles(stop), name="profiles"),
             asyncio.create_task(self._verify(stop), name="verify"),
         ]
+        if self._podwatch is not None:
+            tasks.append(asyncio.create_task(self._podwatch.run(stop), name="pods"))
         stopping = asyncio.create_task(stop.wait(), name="stop")
         try:
             done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -165,12 +222,30 @@ class Operation:
                 found = await discover(self._cluster, WATCHED, self._settings.namespaces)
                 self._set_capabilities(found)
                 await self._list_all(found)
+                if self._podwatch is not None:
+                    await self._podwatch.begin()
+                    self._discover_all()
                 self._check_shared()
             except errors.ApiError as error:
                 logger.warning("Cannot list at start: %s; trying again.", error)
                 await _pause(stop, 3)
             else:
                 return
+
+    def _discover_all(self) -> None:
+        """Plan a turn for all that pods ask for, and for what was made for pods that are gone."""
+        self._discoverer.recall()
+        marked = [
+            Place(key.namespace, key.name)
+            for key, entry in self._cache.workflows.items()
+            if entry.mark is not None
+        ]
+        self._on_pods((*marked, *self._pods.places()))
+
+    def _on_pods(self, places: Iterable[Place]) -> None:
+        """Plan a turn for each place of which a pod brings news."""
+        for place in places:
+            self._queue.add_after(Key("pods", place.namespace, place.workflow), _PODS_SECONDS)
 
     def _check_shared(self) -> None:
         """Look whether what namespaces share is still needed: its last workflow may have gone while we were down."""
@@ -264,6 +339,9 @@ class Operation:
                 self._drop_profile(name)
 
     def _on_discovery(self, found: Discovery) -> None:
+        for item in WATCHED:
+            is_forbidden = item.kind in found.forbidden
+            self._telemetry.forbidden.labels(item.kind.kind).set(is_forbidden)
         if kinds.WORKFLOW not in found.present:
             # Their kind is gone, and they are gone with it; nobody tells us of each.
             for key in tuple(self._cache.workflows):
@@ -304,7 +382,11 @@ class Operation:
 
     def _put_workflow(self, key: Key, body: Mapping[str, Any], lane: Lane) -> None:
         before = self._cache.profile_of(key)
-        if self._cache.put_workflow(body):
+        mark = self._cache.mark_of(key)
+        is_news = self._cache.put_workflow(body)
+        if self._podwatch is not None and (is_news or mark != self._cache.mark_of(key)):
+            self._queue.add(Key("pods", key.namespace, key.name), lane)
+        if is_news:
             self._hurry()
             self._queue.add(key, lane)
             self._count(before, self._cache.profile_of(key))
@@ -316,6 +398,10 @@ class Operation:
         before = self._cache.profile_of(key)
         self._cache.drop_workflow(key)
         self._queue.add(key)
+        if self._podwatch is not None:
+            self._on_pods([Place(key.namespace, key.name)])
+            for waiting in self._discoverer.waiting(key.namespace):
+                self._queue.add_after(waiting, _PODS_SECONDS)
         self._count(before, "")
 
     def _count(self, before: str, after: str) -> None:
@@ -389,7 +475,10 @@ class Operation:
     async def _turn(self, key: Key, force: bool) -> float | None:
         started = time.perf_counter()
         try:
-            again = await self._reconciler.reconcile(key, force)
+            if key.sort == "pods":
+                again = await self._discoverer.turn(key)
+            else:
+                again = await self._reconciler.reconcile(key, force)
         except BaseException:
             self._telemetry.reconciles.labels("error").inc()
             raise
@@ -403,6 +492,7 @@ class Operation:
             "workflow": f"{key.namespace}/{key.name}",
             "namespace": f"what {key.namespace} shares",
             "profile": f"the status of the profile {key.name}",
+            "pods": f"what pods in {key.namespace} ask for as {key.name[:80]!r}",
         }[key.sort]
         if isinstance(error, errors.ApiError):
             logger.warning("Could not bring %s in line: %s; again in %.0f s.", what, error, delay)

@@ -82,7 +82,7 @@ class Reconciler:
     """Turns keys into calls. One instance lives as long as the process.
 
     `now` returns the time as RFC 3339; `again(key)` asks for a turn of another key; `on_drift(kind)` is told when
-    somebody's change is undone.
+    somebody's change is undone; `remarks(key)` is what else is to be said of a workflow.
     """
 
     def __init__(
@@ -96,6 +96,7 @@ class Reconciler:
         again: Callable[[Key], None],
         instance: str,
         on_drift: Callable[[str], None] = lambda _kind: None,
+        remarks: Callable[[Key], Sequence[Problem]] = lambda _key: (),
     ) -> None:
         self._cluster = cluster
         self._cache = cache
@@ -105,6 +106,7 @@ class Reconciler:
         self._again = again
         self._instance = instance
         self._on_drift = on_drift
+        self._remarks = remarks
         self.capabilities = Capabilities(frozenset())
         self.seen: Observation | None = None
         self.looks = 0
@@ -186,6 +188,9 @@ class Reconciler:
         else:
             return await self._perform(key, workflow, rendered, generation)
         # Nothing was rendered: the last good children stay.
+        if key not in self._cache.refused:
+            self._cache.refused.add(key)
+            self._again(Key("namespace", key.namespace))
         profile_name = str((entry.body.get("spec") or {}).get("profile", ""))
         return Outcome(generation, profile_name, None, problems), None
 
@@ -213,6 +218,7 @@ class Reconciler:
         ]
         # From here on nobody needs the objects themselves, and a thousand workflows of them are 70 MB.
         rendered = dataclasses.replace(rendered, children=())
+        self._cache.refused.discard(key)
         before = self._cache.expected.get(key)
         expected = Expectation(generation, rendered, before.since if before else self.looks)
         self._cache.expected[key] = expected
@@ -355,6 +361,8 @@ class Reconciler:
         seen = self.seen if is_news else None
         if outcome.rendered is not None and outcome.rendered.delivery == GRAFANA_DASHBOARD.kind:
             outcome = dataclasses.replace(outcome, synchronized=self._cache.synchronized(key))
+        if remarks := self._remarks(key):
+            outcome = dataclasses.replace(outcome, remarks=remarks)
         return status.build(outcome, owner, seen, self._policy, entry.status, self._now())
 
     def is_stale(self, key: Key) -> bool:
@@ -382,14 +390,16 @@ class Reconciler:
 
     async def _reconcile_shared(self, key: Key) -> float | None:
         """What the workflows of a namespace share, as long as one of them needs it."""
-        needed, is_known = self._cache.shares(key.namespace)
+        known = self._cache.shares(key.namespace)
+        if not known.is_judged and any(share.pods for share in known.needed):
+            return None  # it names workflows: as long as some are missing, their pods would not be scraped
         desired = [
             hashed(shared.manifest(share, key.namespace, self._options), self._options.keys)
-            for share in sorted(needed)
+            for share in sorted(known.needed)
             if share.kind == CONFIG_MAP.kind or self.capabilities.has(share.kind)
         ]
         # While not all workflows are known, one of those may need what these do not.
-        failed, failure = await self._act(key, desired, "", prune=is_known)
+        failed, failure = await self._act(key, desired, "", prune=known.is_known)
         if failed != self._cache.shared_errors.pop(key.namespace, {}):
             for other in self._cache.in_namespace(key.namespace):
                 self._again(other)

@@ -54,6 +54,10 @@ class Settings:
     dashboard_cross_namespace: bool = True
     dashboard_resync: str = "10m"
     namespace_dashboards: bool = True
+    discovery: str = "annotation"
+    discovery_keep: float = 86400.0
+    discovery_keep_intermittent: float = 691200.0
+    discovery_limit: int = 200
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,35 @@ FLAGS = (
         "60",
         "seconds between looks at which kinds the cluster has, Prometheus Operator's for example",
         "SECONDS",
+    ),
+    Flag(
+        "discovery",
+        values.discovery,
+        "annotation",
+        "how pods with the annotation flowgauge.dev/workflow are found: annotation, by watching all pods; label, by watching"
+        " those with the label flowgauge.dev/monitor=true; or off",
+        "MODE",
+    ),
+    Flag(
+        "discovery-keep",
+        values.duration_,
+        "1d",
+        "how long a discovered workflow stays after its last pod",
+        "DURATION",
+    ),
+    Flag(
+        "discovery-keep-intermittent",
+        values.duration_,
+        "8d",
+        "the same for one that has pods only while it runs, as that of a CronJob",
+        "DURATION",
+    ),
+    Flag(
+        "discovery-limit",
+        values.count,
+        "200",
+        "workflows that may be discovered in one namespace",
+        "COUNT",
     ),
     Flag("namespaces", values.names, "", "namespaces to serve, by commas; empty: all", "NAMES"),
     Flag(

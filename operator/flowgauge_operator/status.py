@@ -26,7 +26,7 @@ class Outcome:
 
     `problems` are parts of the spec that could not be rendered; `rendered` is None where nothing could. `failed` maps
     objects to the reason and message of their failure. `synchronized` is what grafana-operator says of the dashboard, None
-    where it has none to bring.
+    where it has none to bring. `remarks` are what is wrong with annotations of pods; they are no fault of the spec.
     """
 
     generation: int
@@ -36,6 +36,7 @@ class Outcome:
     resources: Sequence[Resource] = ()
     failed: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     synchronized: Synchronized | None = None
+    remarks: Sequence[Problem] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +105,13 @@ def _verdicts(
 
 
 def _accepted(outcome: Outcome) -> Verdict:
-    warnings = outcome.rendered.warnings if outcome.rendered else ()
+    warnings = (*outcome.remarks, *(outcome.rendered.warnings if outcome.rendered else ()))
     if not outcome.problems and warnings:
         message = "; ".join(str(warning) for warning in warnings)
         return Verdict(True, warnings[0].reason, message)
     if not outcome.problems:
         return Verdict(True, "Valid", "the spec and its profile make sense")
-    message = "; ".join(str(problem) for problem in outcome.problems)
+    message = "; ".join(str(problem) for problem in (*outcome.problems, *outcome.remarks))
     return Verdict(False, outcome.problems[0].reason, message)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -107,6 +107,37 @@ class Transport:
                     raise
             await asyncio.sleep(wait)
         raise AssertionError("the last attempt returns or raises")
+
+    async def stream(self, request: Request, *, silence: float) -> AsyncIterator[bytes]:
+        """Yield the answer in pieces as they come, for as long as it lasts; raise ApiError.
+
+        It has no place among the paced requests, since it would hold it. `silence` is how many seconds may pass without a
+        piece.
+        """
+        if self._session is None:
+            raise RuntimeError("use the client as an async context manager")
+        headers = {"Accept": request.accept}
+        if token := await self._token():
+            headers["Authorization"] = f"Bearer {token}"
+        try:
+            async with self._session.get(
+                self._credentials.server + request.path,
+                params=request.query,
+                headers=headers,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=silence),
+            ) as answer:
+                self._observe(request.verb, request.kind, str(answer.status), 0.0)
+                if answer.status >= 300:
+                    raise errors.from_answer(answer.status, answer.headers, await answer.read())
+                async for piece in answer.content.iter_any():
+                    yield piece
+        except TimeoutError:
+            text = f"{request.path}: nothing for {silence:g} s"
+            raise errors.Unavailable(0, "Timeout", text) from None
+        except aiohttp.ClientError as error:
+            text = f"{self._credentials.server}: {error or type(error).__name__}"
+            raise errors.Unavailable(0, "Network", text) from error
 
     def _wait(self, error: errors.Unavailable, attempt: int) -> float | None:
         """Return the seconds before the next attempt, or None if the caller should decide."""

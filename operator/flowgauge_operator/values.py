@@ -6,6 +6,8 @@ import math
 import re
 from urllib.parse import urlsplit
 
+from flowgauge_operator import duration
+
 Labels = tuple[tuple[str, str], ...]
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
@@ -48,6 +50,24 @@ def count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) == 0:
         raise ValueError("write a whole number above 0")
     return int(text)
+
+
+def duration_(text: str) -> float:
+    """Read a duration above zero and below a hundred years, in seconds."""
+    try:
+        found = duration.seconds(text)
+    except ValueError:
+        found = 0.0
+    if not 0 < found < 100 * 31536000:
+        raise ValueError("write a whole number with a unit of s, m, h, d or w, such as 12h or 8d")
+    return found
+
+
+def discovery(text: str) -> str:
+    """Read how annotated pods are found."""
+    if text not in {"annotation", "label", "off"}:
+        raise ValueError("write annotation, label or off")
+    return text
 
 
 def url(text: str, example: str = "http://prometheus.monitoring:9090") -> str:
@@ -106,6 +126,13 @@ def address(text: str) -> tuple[str, int]:
     if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
         raise ValueError("write HOST:PORT, such as 0.0.0.0:8080 or [::1]:8080")
     return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def absolute_path(text: str) -> str:
+    """Read the path of a folder, from the root on."""
+    if not re.fullmatch(r"/[^\x00-\x1f]*", text):
+        raise ValueError("write a path that begins with a slash, such as /run/secrets")
+    return text
 
 
 def level(text: str) -> str:

@@ -211,11 +211,7 @@ def healthy(rendered: Rendered, owner: Owner, seen: Observation) -> Verdict:
         return Verdict(None, "PrometheusUnreachable", seen.error)
     up, total = seen.targets.get(owner, (0, 0))
     if rendered.is_scraped and total == 0:
-        return Verdict(
-            False,
-            "NoTargets",
-            "Prometheus has no target of this workflow; does spec.selector match running pods?",
-        )
+        return _without_targets(rendered, owner)
     if up < total:
         detail = seen.down.get(owner, "see the targets page of Prometheus")
         return Verdict(
@@ -233,6 +229,20 @@ def healthy(rendered: Rendered, owner: Owner, seen: Observation) -> Verdict:
     return Verdict(
         True, "Measured", f"{up} of {total} targets answer and every required family has series"
     )
+
+
+def _without_targets(rendered: Rendered, owner: Owner) -> Verdict:
+    if rendered.is_intermittent:
+        return Verdict(
+            True, "Idle", "no pod of the workflow runs now; it is measured while one does"
+        )
+    how = "does spec.selector match running pods?"
+    if rendered.is_annotated:
+        how = (
+            f"are there running pods with the annotation {names.WORKFLOW}: {owner.name}, and does a container have the"
+            " port that they name?"
+        )
+    return Verdict(False, "NoTargets", f"Prometheus has no target of this workflow; {how}")
 
 
 def _unknown(cronjob: str) -> str:

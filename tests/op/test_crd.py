@@ -22,8 +22,8 @@ from flowgauge.profiles import (
 from flowgauge_operator import condition, crd, model, profile_schema
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("crds", "charts/flowgauge/crds")
-CRDS = crd.definitions()
+FOLDERS = ("crds", "charts/flowgauge/files/crds")
+CRDS = crd.definitions("1.2.3")
 SCHEMAS = {
     made["spec"]["names"]["kind"]: made["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     for made in CRDS.values()

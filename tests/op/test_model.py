@@ -69,7 +69,7 @@ ROLE = "must be a role, such as queue.depth"
 GAUGE = "gauge needs exactly one of max and min; give one of the two"
 TIMEOUT = "scrape.interval must not be below scrape.timeout; raise interval or lower timeout"
 TLS = "scrape.tls needs scrape.scheme: https; set the scheme or remove tls"
-SELECTOR = "spec.selector is needed unless scrape.mode is Push or None; say which pods belong to the workflow"
+SELECTOR = "spec.selector is needed unless scrape.mode is AnnotatedPods, Push or None; say which pods belong to the workflow"
 
 WINDOWS = "maintenance needs either cron with duration, or start with end; give one of the two"
 LASTS = "cron needs duration, and only cron has it; give for example duration: 2h"

@@ -45,3 +45,10 @@ def command(commands: Any, name: str, text: str, run: Any) -> argparse.ArgumentP
     )
     parser.set_defaults(run=run)
     return parser
+
+
+def target(parser: argparse.ArgumentParser, text: str) -> None:
+    """Add the flag that says for what is rendered."""
+    parser.add_argument(
+        "--target", choices=("kubernetes", "prometheus"), default="kubernetes", help=text
+    )

@@ -1,26 +1,31 @@
-"""`flowgauge generate`: the manifests that the operator would apply, printed or as files."""
+"""`flowgauge generate`: what the operator would apply, printed or as files, for Kubernetes or without it."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from flowgauge_operator import folder, layout, values
-from flowgauge_operator.cli import flag, product, source
+from flowgauge_operator.cli import flag, plain, product, source
 from flowgauge_operator.cli.flag import reader
 from flowgauge_operator.cli.source import InputError
 from flowgauge_operator.kinds import GRAFANA_DASHBOARD
 from flowgauge_operator.render import Capabilities, Options
-from flowgauge_operator.render.manifest import Manifest
 
 
 def register(commands: Any) -> None:
     """Add the command to those of the command line."""
     parser = flag.command(
         commands, "generate", "print the manifests that the operator would apply", run
+    )
+    parser.set_defaults(run=lambda arguments: run(parser, arguments))
+    flag.target(
+        parser,
+        "what is written: manifests for a cluster, which is the default, or with --out files that Prometheus, Alertmanager"
+        " and Grafana read without Kubernetes",
     )
     _links(parser)
     parser.add_argument(
@@ -30,6 +35,7 @@ def register(commands: Any) -> None:
     )
     _dashboards(parser)
     _folder(parser)
+    plain.register(parser)
 
 
 def _links(parser: argparse.ArgumentParser) -> None:
@@ -75,7 +81,6 @@ def _dashboards(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dashboard-instances",
         type=reader(lambda text: dict(values.labels(text))),
-        default=Options().dashboard_instances,
         metavar="KEY=VALUE,...",
         help="labels of the Grafana objects that GrafanaDashboards are for",
     )
@@ -91,7 +96,8 @@ def _folder(parser: argparse.ArgumentParser) -> None:
         "--out",
         type=Path,
         metavar="DIR",
-        help="write a file for each object into this folder instead of printing, and the dashboards as plain JSON",
+        help="write a file for each object into this folder instead of printing, and the dashboards as plain JSON; files that"
+        " an earlier run wrote and that are no longer wanted are removed",
     )
     parser.add_argument(
         "--dashboards-path",
@@ -101,27 +107,35 @@ def _folder(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     """Print or write what is made of the files.
 
     Raises:
         InputError: a file, an object in it or the folder cannot be used.
     """
+    plain.check(parser, arguments)
     options = _options(arguments)
+    found = source.objects(source.texts(arguments.filename))
+    known = source.vocabularies([*source.given(arguments.profile), *found.profiles])
+    if arguments.out is not None:
+        _check_once(found.workflows)
+    if arguments.target == "prometheus":
+        files = plain.files(arguments, found.workflows, known, options)
+        _write(arguments, files, options)
+        plain.warn(arguments, found.workflows, known, options)
+        return 0
     capabilities = (
         Capabilities(frozenset({GRAFANA_DASHBOARD.kind}))
         if arguments.without_prometheus_operator
         else Capabilities()
     )
-    found = source.objects(source.texts(arguments.filename))
-    known = source.vocabularies([*source.given(arguments.profile), *found.profiles])
     manifests = product.manifests(found.workflows, options, capabilities, known)
     if arguments.out is None:
         sys.stdout.write(product.dumped(manifests))
         sys.stdout.flush()
     else:
-        _check_once(found.workflows)
-        _write(arguments.out, manifests, options, arguments.dashboards_path)
+        objects = layout.manifests(manifests, lambda manifest: product.dumped([manifest]))
+        _write(arguments, {**objects, **layout.dashboards(manifests, options)}, options)
     for name, body in found.workflows:
         product.warn(body, name, product.rendered(body, options, capabilities, known))
     return 0
@@ -135,7 +149,7 @@ def _options(arguments: argparse.Namespace) -> Options:
         traces_url=arguments.traces_url,
         dashboard_mode=arguments.dashboard_mode,
         dashboard_folder=arguments.dashboard_folder,
-        dashboard_instances=arguments.dashboard_instances,
+        dashboard_instances=arguments.dashboard_instances or Options().dashboard_instances,
         namespace_dashboards=not arguments.without_namespace_dashboards
         and arguments.dashboard_mode != "None",
     )
@@ -150,15 +164,16 @@ def _check_once(workflows: Sequence[tuple[str, dict[str, Any]]]) -> None:
         seen.add(title)
 
 
-def _write(target: Path, manifests: Sequence[Manifest], options: Options, path: str) -> None:
-    files = {
-        **layout.manifests(manifests, lambda manifest: product.dumped([manifest])),
-        **layout.dashboards(manifests, options),
+def _write(
+    arguments: argparse.Namespace, files: Mapping[PurePosixPath, str], options: Options
+) -> None:
+    everything = {
+        **files,
         **layout.everywhere(options),
-        **layout.provisioning(path),
+        **layout.provisioning(arguments.dashboards_path),
     }
     try:
-        told = folder.write(target, files)
+        told = folder.write(arguments.out, everything)
     except folder.FolderError as error:
         raise InputError(str(error)) from error
-    print("\n".join(told) or f"{target} is up to date")
+    print("\n".join(told) or f"{arguments.out} is up to date")

@@ -66,7 +66,11 @@ def manifests(
         result = rendered(body, options, capabilities, known)
         shares |= {(workflow.namespace, share) for share in result.shares}
         made += result.children
-    common = [shared.manifest(share, namespace, options) for namespace, share in sorted(shares)]
+    common = [
+        shared.manifest(share, namespace, options)
+        for namespace in sorted({namespace for namespace, _ in shares})
+        for share in shared.united(share for of, share in shares if of == namespace)
+    ]
     return [hashed(manifest, options.keys) for manifest in (*common, *made)]
 
 

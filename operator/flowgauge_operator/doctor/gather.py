@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
-from flowgauge_operator import crd, kinds, operation
+from flowgauge_operator import kinds, operation
 from flowgauge_operator import lease as leases
 from flowgauge_operator.doctor import access, flags, places
 from flowgauge_operator.doctor.asking import Api, together
@@ -32,7 +32,8 @@ from flowgauge_operator.doctor.snapshot import (
 from flowgauge_operator.render import Capabilities, Options
 
 _CRDS = (
-    *(definition["metadata"]["name"] for definition in crd.definitions().values()),
+    kinds.WORKFLOW.resource,
+    kinds.PROFILE.resource,
     kinds.SERVICE_MONITOR.resource,
     kinds.POD_MONITOR.resource,
     kinds.PROMETHEUS_RULE.resource,

@@ -130,11 +130,14 @@ class Scrape(Model):
         ),
     )
 
-    mode: Literal["ServiceMonitor", "PodMonitor", "Annotations", "Push", "None"] = Field(
+    mode: Literal[
+        "ServiceMonitor", "PodMonitor", "AnnotatedPods", "Annotations", "Push", "None"
+    ] = Field(
         "ServiceMonitor",
         description=(
             "ServiceMonitor: the operator makes a headless Service, scraped through the namespace's shared"
-            " ServiceMonitor. PodMonitor: pods are scraped without a Service. Annotations: prometheus.io annotations on"
+            " ServiceMonitor. PodMonitor: pods are scraped without a Service. AnnotatedPods: pods with the"
+            " annotation flowgauge.dev/workflow are scraped through the namespace's shared PodMonitor. Annotations: prometheus.io annotations on"
             " the Service, for a Prometheus without Prometheus Operator. Push: the workflow pushes to a Pushgateway."
             " None: something else scrapes."
         ),
@@ -179,6 +182,13 @@ class Scrape(Model):
         description=(
             "Histograms arrive as native ones, of which Prometheus keeps no classic buckets; the program must expose them"
             " so. Needs Prometheus 3.8. Gives the workflow a monitor of its own."
+        ),
+    )
+    intermittent: bool = Field(
+        False,
+        description=(
+            "The workflow has pods only while it runs, as that of a CronJob: having no target is no fault, and alerts on"
+            " absence are not made."
         ),
     )
     drop_metrics: Annotated[

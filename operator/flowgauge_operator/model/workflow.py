@@ -22,9 +22,11 @@ class Spec(Model):
 
     RULES = (
         Rule(
-            "self.scrape.mode in ['Push', 'None'] || has(self.selector)",
-            "spec.selector is needed unless scrape.mode is Push or None; say which pods belong to the workflow",
-            lambda spec: spec.scrape.mode in ("Push", "None") or spec.selector is not None,
+            "self.scrape.mode in ['AnnotatedPods', 'Push', 'None'] || has(self.selector)",
+            "spec.selector is needed unless scrape.mode is AnnotatedPods, Push or None; say which pods belong to the workflow",
+            lambda spec: (
+                spec.scrape.mode in ("AnnotatedPods", "Push", "None") or spec.selector is not None
+            ),
         ),
     )
 

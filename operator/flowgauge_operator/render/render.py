@@ -10,6 +10,7 @@ from flowgauge.profiles import Profile
 from flowgauge_operator import cron, duration, measure, names
 from flowgauge_operator.model import Workflow
 from flowgauge_operator.render import (
+    annotated,
     grafana,
     maintenance,
     notify,
@@ -29,7 +30,8 @@ class Rendered:
     `children` are the objects that the workflow owns, without owner reference and digest. `shares` names
     the objects that it needs of those that its namespace has once. `delivery` is how the dashboard reaches Grafana. `revision` changes with the rules; Prometheus shows it as a label of
     the info rule, so that "loaded" means these rules and not yesterday's. `pool` is the scrape pool's name, `cronjob` the
-    CronJob whose plan must be seen, if any. `problems` are parts of the spec that were left out; `warnings` are what was
+    CronJob whose plan must be seen, if any. Where it `is_intermittent`, having no target is no fault; where it `is_annotated`, its
+    pods are found by annotation. `problems` are parts of the spec that were left out; `warnings` are what was
     done otherwise than its owner may expect; `notes` say what the cluster lacks.
     """
 
@@ -47,6 +49,8 @@ class Rendered:
     notes: tuple[str, ...] = ()
     cronjob: str = ""
     delivery: str = grafana.NONE
+    is_intermittent: bool = False
+    is_annotated: bool = False
 
 
 def render(
@@ -63,11 +67,15 @@ def render(
     look = template.template(workflow, profile, options)
     problems += look.bound_problems(workflow)
     groups = look.bound_groups(workflow)
-    by, pool, monitors, notes = _scraping(workflow, profile, capabilities, options)
+    is_annotated = workflow.spec.scrape.mode == "AnnotatedPods"
+    scraping = _by_annotation(workflow, capabilities) if is_annotated else None
+    by, pool, monitors, notes = scraping or _scraping(workflow, profile, capabilities, options)
     children = [] if by is None else [scrape.service(workflow, profile, by=by)]
     children += monitors
     children.append(_rule_object(workflow, groups, capabilities, options))
     shares = [shared.MONITOR] if by == "shared" else []
+    if is_annotated and pool is not None:
+        shares.append(shared.pod_monitor(annotated.pods(workflow, profile)))
     wanted = workflow.spec.dashboard.mode or grafana.NONE
     delivery = grafana.possible(wanted, capabilities)
     if delivery != grafana.NONE:
@@ -96,21 +104,32 @@ def render(
         revision=look.revision,
         rule_groups=tuple(group["name"] for group in groups),
         pool=pool,
-        is_scraped=by is not None or bool(monitors),
+        is_scraped=by is not None or bool(monitors) or is_annotated,
         required=_required(profile, native=workflow.spec.scrape.native_histograms),
         slos=look.slos,
         native=workflow.spec.scrape.native_histograms,
         problems=tuple(problems),
-        warnings=look.warnings,
+        warnings=(*look.warnings, *annotated.unused(workflow)),
         notes=notes,
         cronjob=schedule.cronjob(workflow),
         delivery=delivery,
+        is_intermittent=workflow.spec.scrape.intermittent,
+        is_annotated=is_annotated,
     )
 
 
 def _required(profile: Profile, *, native: bool) -> tuple[str, ...]:
     required = (family for family in profile.families if family.required)
     return tuple(sorted({measure.probe(family, native=native) for family in required}))
+
+
+def _by_annotation(
+    workflow: Workflow, capabilities: Capabilities
+) -> tuple[str | None, str | None, list[Manifest], tuple[str, ...]]:
+    """What `_scraping` returns, for pods that are found by annotation."""
+    if capabilities.has("PodMonitor"):
+        return None, f"podMonitor/{workflow.namespace}/{names.SHARED_PODS}/0", [], ()
+    return None, None, [], (annotated.FALLBACK,)
 
 
 def _scraping(
@@ -136,7 +155,7 @@ def _scraping(
 
 
 def _check_scrape(workflow: Workflow) -> list[Problem]:
-    problems = []
+    problems = annotated.problems(workflow)
     for index, regex in enumerate(workflow.spec.scrape.drop_metrics):
         if error := scrape.regex_error(regex):
             message = (
@@ -195,7 +214,7 @@ def _rule_object(
         "ConfigMap",
         name,
         labels={RULES_LABEL: "true"},
-        data={f"{workflow.namespace}-{workflow.name}.yaml": text},
+        data={f"{workflow.namespace}_{workflow.name}.yaml": text},
     )
 
 

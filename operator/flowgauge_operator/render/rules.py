@@ -174,7 +174,9 @@ def _profile_alerts(
         known[name].name: override for name, override in spec.overrides.items() if name in known
     }
     for alert in profile.alerts:
-        if alert.name in disabled:
+        if alert.name in disabled or (
+            workflow.spec.scrape.intermittent and alert.outage == "absence"
+        ):
             continue
         override = overrides.get(alert.name) or Override()
         if override.threshold is not None and alert.threshold is None:

@@ -16,8 +16,8 @@ MONITORING = "monitoring.coreos.com/v1"
 # Label of a Service: whether the namespace's shared monitor scrapes it or one of its own.
 SCRAPED_BY = f"{names.GROUP}/scraped-by"
 # Limits of the shared monitor, so that one workflow's mistake cannot fill Prometheus.
-_SHARED_SAMPLES = 50_000
-_SHARED_LABELS = 64
+SHARED_SAMPLES = 50_000
+SHARED_LABELS = 64
 
 
 # A regular expression of a user's is theirs to get wrong; without this, the engine writes to standard error itself.
@@ -111,8 +111,8 @@ def shared_monitor(namespace: str, labels: dict[str, str]) -> Manifest:
         },
         "spec": {
             "selector": {"matchLabels": {names.MANAGED_BY: names.MANAGER, SCRAPED_BY: "shared"}},
-            "sampleLimit": _SHARED_SAMPLES,
-            "labelLimit": _SHARED_LABELS,
+            "sampleLimit": SHARED_SAMPLES,
+            "labelLimit": SHARED_LABELS,
             "endpoints": [
                 {
                     "port": names.PORT,
@@ -206,11 +206,16 @@ def _from_annotation(name: str, target: str) -> dict[str, Any]:
     }
 
 
+def limits(scrape: Scrape) -> tuple[int, int]:
+    """The samples of one scrape and the labels of one series beyond which Prometheus drops the scrape."""
+    given = scrape.limits
+    samples = given.samples if given and given.samples else SHARED_SAMPLES
+    return samples, given.labels if given and given.labels else SHARED_LABELS
+
+
 def _job(workflow: Workflow) -> dict[str, int | bool]:
     """What a monitor says of the whole job."""
-    limits = workflow.spec.scrape.limits
-    samples = limits.samples if limits and limits.samples else _SHARED_SAMPLES
-    labels = limits.labels if limits and limits.labels else _SHARED_LABELS
+    samples, labels = limits(workflow.spec.scrape)
     native = {"scrapeNativeHistograms": True} if workflow.spec.scrape.native_histograms else {}
     return {"sampleLimit": samples, "labelLimit": labels, **native}
 

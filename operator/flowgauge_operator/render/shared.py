@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from flowgauge_operator import names
-from flowgauge_operator.render import grafana, scrape
+from flowgauge_operator.render import annotated, grafana, scrape
+from flowgauge_operator.render.annotated import Pods
 from flowgauge_operator.render.dashboards import fleet, objectives
 from flowgauge_operator.render.manifest import Manifest
 from flowgauge_operator.render.options import Capabilities, Options
@@ -14,16 +16,18 @@ from flowgauge_operator.render.options import Capabilities, Options
 
 @dataclass(frozen=True, order=True, slots=True)
 class Share:
-    """Name one object that a namespace has once."""
+    """Name one object that a namespace has once; `pods` is what a workflow adds to one that names its workflows."""
 
     kind: str
     name: str
+    pods: tuple[Pods, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}"
 
 
 MONITOR = Share("ServiceMonitor", names.SHARED_MONITOR)
+_POD_MONITOR = "PodMonitor"
 _CONFIG_MAP = Share(grafana.CONFIG_MAP, names.SHARED_DASHBOARDS)
 _FLEET = Share(grafana.DASHBOARD, names.SHARED_FLEET)
 _OBJECTIVES = Share(grafana.DASHBOARD, names.SHARED_OBJECTIVES)
@@ -32,6 +36,19 @@ _BY_MODE: dict[str, tuple[Share, ...]] = {
     grafana.DASHBOARD: (_FLEET, _OBJECTIVES),
     grafana.NONE: (),
 }
+
+
+def pod_monitor(pods: Pods) -> Share:
+    """The PodMonitor that scrapes annotated pods, with those of one workflow."""
+    return Share(_POD_MONITOR, names.SHARED_PODS, (pods,))
+
+
+def united(shares: Iterable[Share]) -> list[Share]:
+    """One share for each object, with what all of its workflows add."""
+    found: dict[tuple[str, str], set[Pods]] = {}
+    for share in shares:
+        found.setdefault((share.kind, share.name), set()).update(share.pods)
+    return [Share(*of, tuple(sorted(pods))) for of, pods in sorted(found.items())]
 
 
 def dashboards(capabilities: Capabilities, options: Options) -> tuple[Share, ...]:
@@ -45,6 +62,8 @@ def manifest(share: Share, namespace: str, options: Options) -> Manifest:
     """The object itself."""
     if share == MONITOR:
         return scrape.shared_monitor(namespace, dict(options.monitor_labels))
+    if share.kind == _POD_MONITOR:
+        return annotated.monitor(namespace, share.pods, dict(options.monitor_labels))
     files = board_files(namespace, options)
     if share.kind == grafana.DASHBOARD:
         file = board_file(share.name, namespace)

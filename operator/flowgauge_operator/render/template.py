@@ -72,7 +72,7 @@ class _Look:
 
 _LOOK: dict[str, Any] = {
     "suspend": True,
-    "scrape": {"interval", "native_histograms", "mode"},
+    "scrape": {"interval", "native_histograms", "mode", "intermittent"},
     "schedule": True,
     "maintenance": True,
     "slos": True,

@@ -54,7 +54,7 @@ def clock(seen: Snapshot) -> Iterator[Finding]:
 def definitions(seen: Snapshot) -> Iterator[Finding]:
     """Whether our CRDs are there, established, and have the fields of this version."""
     apply = _APPLY.format(version=seen.version)
-    for ours in crd.definitions().values():
+    for ours in crd.definitions(seen.version).values():
         name = ours["metadata"]["name"]
         found = seen.crds.get(name, Unseen("it was not asked for"))
         if isinstance(found, Unseen) and found.sort == "absent":
