@@ -143,7 +143,9 @@ BAD = {
     workflow(namespace="5"): "metadata.namespace: must be the name of a namespace",
     f"{HEAD}metadata: orders\nspec: {{}}\n": "default/?: metadata: must be a mapping",
     workflow(spec="x"): "shop/orders: spec: input should be",
-    workflow(spec="{}"): "spec: spec.selector is needed unless scrape.mode is AnnotatedPods, Push or None",
+    workflow(
+        spec="{}"
+    ): "spec: spec.selector is needed unless scrape.mode is AnnotatedPods, Push or None",
     workflow(spec="{scrape: {mode: Push}, profile: nothing}"): (
         "shop/orders: spec.profile: profile 'nothing' does not exist; built in are airflow, argo-workflows, celery, contd, cronjob, ia-modules, orchestrix, prefect, temporal, tta-dev, workflow"
     ),

@@ -24,6 +24,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- join "," $pairs -}}
 {{- end }}
 
+{{- /* YAML takes an unquoted off for false. */ -}}
+{{- define "flowgauge.discovery" -}}
+{{- toString .Values.discovery.mode | replace "false" "off" -}}
+{{- end }}
+
 {{- /* What the operator may do with objects; the same rules for all namespaces or for the chosen ones. */ -}}
 {{- define "flowgauge.rules" -}}
 - apiGroups: [flowgauge.dev]
@@ -32,7 +37,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - apiGroups: [flowgauge.dev]
   resources: [monitoredworkflows/status]
   verbs: [patch]
-{{- if ne .Values.discovery.mode "off" }}
+{{- if ne (include "flowgauge.discovery" .) "off" }}
 - apiGroups: [flowgauge.dev]
   resources: [monitoredworkflows]
   verbs: [create, patch, delete]
