@@ -18,6 +18,7 @@ from flowgauge_operator.discoverer import Discoverer
 from flowgauge_operator.discoverer import Policy as DiscoveryPolicy
 from flowgauge_operator.discovery import Keep
 from flowgauge_operator.kinds import Kind
+from flowgauge_operator.mark import Mark
 from flowgauge_operator.pods import Place, Pods
 from flowgauge_operator.podwatch import PodWatch
 from flowgauge_operator.presence import READ, WRITE, Discovery, Watched, discover
@@ -249,6 +250,13 @@ class Operation:
         for place in places:
             self._queue.add_after(Key("pods", place.namespace, place.workflow), _PODS_SECONDS)
 
+    def _discover(self, key: Key, mark: Mark | None) -> None:
+        """Plan a turn of discovery for a workflow that has changed, if it is any of its business."""
+        place = Place(key.namespace, key.name)
+        is_concerned = mark or self._cache.mark_of(key) or self._pods.at(place)
+        if self._podwatch is not None and is_concerned:
+            self._queue.add(Key("pods", *place))
+
     def _check_shared(self) -> None:
         """Look whether what namespaces share is still needed: its last workflow may have gone while we were down."""
         for child in self._cache.children.values():
@@ -386,8 +394,8 @@ class Operation:
         before = self._cache.profile_of(key)
         mark = self._cache.mark_of(key)
         is_news = self._cache.put_workflow(body)
-        if self._podwatch is not None and (is_news or mark != self._cache.mark_of(key)):
-            self._queue.add(Key("pods", key.namespace, key.name), lane)
+        if is_news or mark != self._cache.mark_of(key):
+            self._discover(key, mark)
         if is_news:
             self._hurry()
             self._queue.add(key, lane)
@@ -400,10 +408,9 @@ class Operation:
         before = self._cache.profile_of(key)
         self._cache.drop_workflow(key)
         self._queue.add(key)
-        if self._podwatch is not None:
-            self._on_pods([Place(key.namespace, key.name)])
-            for waiting in self._discoverer.waiting(key.namespace):
-                self._queue.add_after(waiting, _PODS_SECONDS)
+        self._discover(key, None)
+        for waiting in self._discoverer.waiting(key.namespace):
+            self._queue.add_after(waiting, _PODS_SECONDS)
         self._count(before, "")
 
     def _count(self, before: str, after: str) -> None:
