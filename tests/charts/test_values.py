@@ -74,21 +74,23 @@ def test_a_value_that_says_too_little_is_refused_by_name(text, said):
 
 
 @pytest.mark.parametrize("chart", CHARTS, ids=lambda chart: chart.name)
-def test_every_value_of_a_chart_is_described_and_every_map_is_closed(chart):
+def test_every_value_of_a_chart_is_described(chart):
+    known = [*values.leaves(values.read((chart / "values.yaml").read_text()))]
+
+    assert len(known) > 30
+    assert [value.name for value in known if len(value.text.split()) < 2] == []
+
+
+def test_every_map_of_the_operators_chart_takes_its_own_keys_only():
     def open_maps(node, path):
         if isinstance(node, dict):
-            if (
-                isinstance(node.get("properties"), dict)
-                and node.get("additionalProperties") is not False
-            ):
+            if "properties" in node and node.get("additionalProperties") is not False:
                 yield path
             for name, child in node.items():
                 yield from open_maps(child, f"{path}.{name}")
 
-    known = [*values.leaves(values.read((chart / "values.yaml").read_text()))]
-    assert len(known) > 30
-    assert [value.name for value in known if len(value.text.split()) < 2] == []
-    assert [*open_maps(json.loads((chart / "values.schema.json").read_text()), "")] == []
+    schema = json.loads((ROOT / "charts/flowgauge/values.schema.json").read_text())
+    assert [*open_maps(schema, "")] == []
 
 
 def test_a_readme_without_a_place_for_the_table_is_told(tmp_path):
