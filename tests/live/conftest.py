@@ -204,6 +204,12 @@ def native_orders(verifying: Operator, namespace: str, tmp_path: Path) -> Orders
     return Orders(verifying, namespace, tmp_path, FLOWGAUGE_NATIVE_HISTOGRAMS="1")
 
 
+@pytest.fixture(scope="session")
+def start_orders() -> Callable[..., Orders]:
+    """Start the example's program in a namespace that several tests share."""
+    return Orders
+
+
 class Orders:
     """The example, running: its pods, its files, its MonitoredWorkflow."""
 
