@@ -10,6 +10,8 @@ UV := $(VENV)/bin/uv
 RIG := $(PY) -m rig
 SOURCES := $(shell find library operator -name '*.py' -o -name '*.yaml' -o -name py.typed) pyproject.toml
 UV_VERSION := 0.13.9
+# The same commit gives the same files.
+export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 1577836800)
 
 .PHONY: help
 help: ## list the targets
@@ -57,10 +59,17 @@ scenes: setup ## a Prometheus with data to look at: FILE=workflow.yaml SCENARIO=
 	@$(PY) -m rig.tools prometheus replay
 	@$(PY) -m scenes $(or $(FILE),examples/orders/workflow.yaml) --scenario $(or $(SCENARIO),failing) $(ARGS)
 
+# -- what is published ------------------------------------------------------------------------------------------------
+
+.PHONY: manifests
+manifests: $(VENV)/.done ## dist/install.yaml: the operator for kubectl apply --server-side -f (ARGS=--monitoring with its monitors)
+	@$(PY) -m rig.tools helm
+	@$(PY) hack/manifests.py $(ARGS)
+
 # -- tests ------------------------------------------------------------------------------------------------------------
 
 .PHONY: test
-test: check setup tools ## checks and the whole suite: unit, cluster and end to end
+test: check setup tools fetch ## checks and the whole suite: unit, cluster and end to end
 	@$(RIG) exec -- $(PY) -m pytest
 
 .PHONY: test-unit
@@ -68,8 +77,14 @@ test-unit: $(VENV)/.done ## tests without a cluster, in seconds
 	@$(PY) -m pytest -q -m "not cluster and not e2e and not parts"
 
 .PHONY: test-cluster
-test-cluster: setup tools ## tests that need a cluster
+test-cluster: setup tools fetch ## tests that need a cluster
 	@$(RIG) exec -- $(PY) -m pytest -m "cluster or e2e"
+
+# Within the rig there is no network. What cannot be had is said here, and again by the test that wanted it.
+.PHONY: fetch
+fetch: $(VENV)/.done ## what the tests of wheels and image install, kept in the caches of uv and Flowgauge
+	@$(UV) pip compile --quiet --no-header --extra all --constraint requirements/dev.txt --output-file /dev/null pyproject.toml || true
+	@$(PY) -m image fetch || echo "no image will be built by the tests" >&2
 
 .PHONY: check
 check: lint types imports generated ## ruff, mypy, import contracts, generated files
@@ -122,6 +137,26 @@ bench-library: $(VENV)/.done ## the library beside its peers (ARGS=--quick for a
 .PHONY: bench-render
 bench-render: $(VENV)/.done ## what rendering costs, beside the Foundation SDK and grafanalib (ARGS=--quick for a smoke check)
 	@$(PY) -m benchmarks.render $(ARGS)
+
+# -- releases ---------------------------------------------------------------------------------------------------------
+
+# The wheel is built from the sdist, so that the sdist is known to build one.
+.PHONY: package
+package: $(VENV)/.done ## wheel, sdist, charts, install.yaml and their checksums, in dist/
+	@rm -rf dist && mkdir dist
+	@$(UV) build --quiet --no-build-isolation --python $(PY) --out-dir dist .
+	@$(MAKE) --no-print-directory charts manifests
+	@$(PY) hack/package.py
+
+.PHONY: image
+image: $(VENV)/.done ## the operator's image by podman or docker: IMAGE=name TAG=tag BASE=image ENGINE=podman PYTHON_VERSION=3.11
+	@$(PY) -m image build $(_IMAGE_FLAGS) $(if $(BASE),--base=$(BASE)) $(if $(TAG),--tag=$(TAG))
+
+.PHONY: image-base
+image-base: $(VENV)/.done ## a base for the image out of Debian's packages, where no registry can be reached
+	@$(PY) -m image base $(_IMAGE_FLAGS)
+
+_IMAGE_FLAGS = $(if $(IMAGE),--image=$(IMAGE)) $(if $(ENGINE),--engine=$(ENGINE)) $(if $(PYTHON_VERSION),--python=$(PYTHON_VERSION))
 
 # -- upkeep -----------------------------------------------------------------------------------------------------------
 

@@ -219,7 +219,7 @@ def generated(cluster: Cluster) -> int:
 
 def install(cluster: Cluster) -> Container:
     """Our chart, its pod stopped."""
-    values = {"log": {"format": "text"}}
+    values = {"replicas": 1, "log": {"format": "text"}}
     release = chart.install(cluster, ROOT / "charts/flowgauge", path=[BIN], overrides=values)
     release.wait_ready()
     release.stop()

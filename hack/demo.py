@@ -90,7 +90,7 @@ def ready(status: dict[str, Any]) -> bool:
 def start_operator(demo: Demo) -> chart.Release:
     """Install the chart and start what its Deployment says, under the RBAC that it brings."""
     prometheus = {"url": demo.cluster.prometheus_url, "verifyInterval": 1}
-    overrides = {"prometheus": prometheus, "log": {"format": "text"}}
+    overrides = {"replicas": 1, "prometheus": prometheus, "log": {"format": "text"}}
     release = chart.install(
         demo.cluster, ROOT / "charts/flowgauge", path=[BIN], overrides=overrides
     )

@@ -1,4 +1,4 @@
-"""Write what is generated: CRD, references of roles, alerts and runbooks, goldens of the examples. `--check` only compares.
+"""Write what is generated: CRD, dashboards, schemas and version of charts, references, goldens of examples. `--check` only compares.
 
 Run as `make generate`; the suite fails when a committed file differs.
 """
@@ -6,7 +6,10 @@ Run as `make generate`; the suite fails when a committed file differs.
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,10 +17,14 @@ import yaml
 
 import references
 import runbooks
+import values
+import version
 from flowgauge_operator import cli, crd, layout
 from flowgauge_operator.render import Options, shared
+from flowgauge_operator.render.dashboards import itself
 
 ROOT = Path(__file__).resolve().parents[1]
+CHART = ROOT / "charts/flowgauge"
 
 
 class _Dumper(yaml.SafeDumper):
@@ -32,23 +39,41 @@ _NOTE = "# Generated from the models by `make generate`; do not edit.\n"
 
 def files() -> Iterator[tuple[Path, str]]:
     """Every generated file with its content."""
-    for name, definition in crd.definitions().items():
+    for name, definition in crd.definitions(version.of_chart(version.current(ROOT))).items():
         text = _NOTE + yaml.dump(
             definition, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True
         )
         yield ROOT / "crds" / name, text
-        yield ROOT / "charts/flowgauge/crds" / name, text
-    for name, text in shared.board_files(None, Options()).items():
-        yield ROOT / "charts/flowgauge/dashboards" / name, layout.readable(text)
+        yield CHART / "files/crds" / name, text
+    boards = shared.board_files(None, Options()) | {"operator.json": itself.render(Options())}
+    for name, text in boards.items():
+        yield CHART / "files/dashboards" / name, layout.readable(text)
+    for chart in sorted((ROOT / "charts").glob("*/values.yaml")):
+        yield from values.files(chart.parent)
+    yield from version.charts(ROOT)
     yield ROOT / "docs/roles.md", references.roles()
     yield ROOT / "docs/alerts.md", references.alerts()
     yield ROOT / "docs/profiles.md", references.vocabularies()
-    yield from runbooks.files(ROOT / "docs/runbooks")
+    yield ROOT / "docs/doctor-checks.md", references.checks()
+    yield from runbooks.files(ROOT / "docs/runbooks", CHART)
     for example in sorted((ROOT / "examples").glob("*/workflow.yaml")):
         yield (
             example.with_name("manifests.yaml"),
             cli.generated(example.read_text(encoding="utf-8"), example.name),
         )
+    yield from _written(ROOT / "examples/compose")
+
+
+def _written(example: Path) -> Iterator[tuple[Path, str]]:
+    """What the example's own script writes."""
+    with tempfile.TemporaryDirectory() as empty:
+        script = [example / "generate.sh", "--out", empty]
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        subprocess.run(script, check=True, stdout=subprocess.PIPE, env={**os.environ, "PATH": path})
+        for file in sorted(Path(empty).rglob("*")):
+            if file.is_file():
+                target = example / "monitoring" / file.relative_to(empty)
+                yield target, file.read_text(encoding="utf-8")
 
 
 def main() -> int:

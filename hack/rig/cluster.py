@@ -18,12 +18,14 @@ from typing import Self
 from rig import audit as audits
 from rig import controlplane, fetch, given, namespace, scratch, tools
 from rig.access import Access
+from rig.claims import Claims
 from rig.client import Client, RigError
 from rig.controlplane import ControlPlane
 from rig.forward import Forwards
 from rig.kubectl import Kubectl, write_kubeconfig
 from rig.logs import Logs
 from rig.process import Process
+from rig.scheduler import Scheduler
 from rig.stack import Options, Stack
 
 _GRAFANA_OPERATOR = "127.0.0.1"
@@ -70,6 +72,7 @@ class Cluster(Client):
         self._client: Kubectl | None = None
         self._stack: Stack | None = None
         self._plane: ControlPlane | None = None
+        self._scheduler: Scheduler | None = None
 
     def __enter__(self) -> Self:
         try:
@@ -136,6 +139,17 @@ class Cluster(Client):
         self.alertmanager_url = self._stack.alertmanager_url
         self._forward_url("prometheus", self.prometheus_url)
         self._forward_url("alertmanager", self.alertmanager_url)
+
+    def start_scheduler(self) -> None:
+        """Give pods that name no node the rig's, and call claims of volumes bound, from now on; what ``deploy`` applies names it already."""
+        if self.is_given or self._scheduler is not None:
+            return
+        self._scheduler = Scheduler(self._access)
+        self._scheduler.start()
+        self.before_stop(self._scheduler.stop)
+        claims = Claims(self._access)
+        claims.start()
+        self.before_stop(claims.stop)
 
     def start_pushgateway(self) -> str:
         """Start a Pushgateway that Prometheus scrapes, once, and return its URL.

@@ -1,4 +1,4 @@
-"""What a pod's first container amounts to: its command, its environment, its files. Pure, apart from two look-ups.
+"""What one container of a pod amounts to, the first unless programs say another: its command, its environment, its files. Pure, apart from two look-ups.
 
 Called by ``rig.kubelet``. Anything of a pod that the rig does not do is an error here, never silently left out; what a
 process cannot have without a container runtime (limits, users, probes, a root file system) is left to real clusters.
@@ -13,11 +13,16 @@ from dataclasses import dataclass
 from typing import Any
 
 ACCOUNT_FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount"
-Lookup = Callable[[str, str], Mapping[str, Any]]  # kind, name -> the object in the pod's namespace
+# kind, name -> the object in the pod's namespace; raises NoSuchObject
+Lookup = Callable[[str, str], Mapping[str, Any]]
 
 
 class UnsupportedPod(Exception):  # noqa: N818 - the name says what is wrong
     """A pod needs something that a process of the rig does not have."""
+
+
+class NoSuchObject(Exception):  # noqa: N818 - the name says what is wrong
+    """A look-up found nothing; a volume may say that it does without."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,30 @@ class Files:
 
     path: str
     files: Mapping[str, bytes]
+
+
+def chosen(pod: Mapping[str, Any], programs: Mapping[str, Sequence[str]]) -> Mapping[str, Any]:
+    """Return the pod with the one container that the rig runs: the first whose image is among the programs.
+
+    ``programs`` maps the name of an image, without registry and tag, to the words that stand for its entrypoint here:
+    ``{"prometheus-operator": ["/path/of/operator"]}``. They take the place of the first word of a command that the
+    manifest gives. Without a match the first container stays as it is.
+    """
+    for container in pod["spec"]["containers"]:
+        words = programs.get(image_name(container["image"]))
+        if words is not None:
+            command = [*words, *container.get("command", ())[1:]]
+            return _alone(pod, {**container, "command": command})
+    return _alone(pod, first(pod))
+
+
+def image_name(image: str) -> str:
+    """Return the name of an image without registry, tag and digest."""
+    return image.rpartition("/")[2].partition("@")[0].partition(":")[0]
+
+
+def _alone(pod: Mapping[str, Any], container: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {**pod, "spec": {**pod["spec"], "containers": [container]}}
 
 
 def first(pod: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -94,27 +123,59 @@ def volumes(pod: Mapping[str, Any], lookup: Lookup) -> Iterator[Files]:
     for mount in first(pod).get("volumeMounts", ()):
         if mount["mountPath"] == ACCOUNT_FOLDER:
             continue
-        if "subPath" in mount:
-            raise UnsupportedPod(f"volume mount {mount['name']} uses subPath")
-        yield Files(mount["mountPath"], _contents(by_name[mount["name"]], lookup))
+        yield _mounted(mount, _contents(by_name[mount["name"]], lookup))
+
+
+def _mounted(mount: Mapping[str, Any], files: Mapping[str, bytes]) -> Files:
+    if "subPath" not in mount:
+        return Files(mount["mountPath"], files)
+    if not files:
+        # A folder in an empty volume is as empty.
+        return Files(mount["mountPath"], {})
+    if mount["subPath"] not in files:
+        raise UnsupportedPod(f"volume mount {mount['name']} has no file {mount['subPath']}")
+    # One file; here it is alone in its folder, which hides what an image has beside it.
+    folder, _, name = mount["mountPath"].rpartition("/")
+    return Files(folder, {name: files[mount["subPath"]]})
 
 
 def _contents(volume: Mapping[str, Any], lookup: Lookup) -> Mapping[str, bytes]:
-    if "emptyDir" in volume:
+    # A claim is bound to nothing here: its folder is empty at first, and gone with the process.
+    if "emptyDir" in volume or "persistentVolumeClaim" in volume:
         return {}
-    if "configMap" in volume:
-        source = volume["configMap"]
-        data = _data(lookup("configmap", source["name"]))
-    elif "secret" in volume:
-        source = volume["secret"]
-        data = _data(lookup("secret", source["secretName"]))
-    else:
-        kinds = ", ".join(key for key in volume if key != "name")
-        raise UnsupportedPod(
-            f"volume {volume['name']} is a {kinds}: the rig has emptyDir, configMap, secret"
-        )
+    if "projected" in volume:
+        merged: dict[str, bytes] = {}
+        for source in volume["projected"].get("sources") or ():
+            merged |= _contents(_as_volume(volume["name"], source), lookup)
+        return merged
+    for key, kind, name in (("configMap", "configmap", "name"), ("secret", "secret", "secretName")):
+        if key in volume:
+            return _projected(volume[key], kind, volume[key][name], lookup)
+    kinds = ", ".join(key for key in volume if key != "name")
+    raise UnsupportedPod(
+        f"volume {volume['name']} is a {kinds}: the rig has emptyDir, persistentVolumeClaim, configMap, secret, projected"
+    )
+
+
+def _projected(
+    source: Mapping[str, Any], kind: str, name: str, lookup: Lookup
+) -> Mapping[str, bytes]:
+    try:
+        data = _data(lookup(kind, name))
+    except NoSuchObject:
+        if source.get("optional"):
+            return {}
+        raise
     items = source.get("items")
     return {item["path"]: data[item["key"]] for item in items} if items else data
+
+
+def _as_volume(name: str, source: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A source of a projected volume, which names a Secret otherwise, as a volume."""
+    if "secret" in source:
+        secret = source["secret"]
+        return {"name": name, "secret": {**secret, "secretName": secret["name"]}}
+    return {"name": name, **source}
 
 
 def _data(source: Mapping[str, Any]) -> dict[str, bytes]:

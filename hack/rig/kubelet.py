@@ -1,4 +1,4 @@
-"""A kubelet of processes: run the first container of a real Pod object as a local process.
+"""A kubelet of processes: run one container of a real Pod object as a local process.
 
 kwok made the pod Running and gave it an address; here a process answers at that address, with the token of its own
 service account where every client looks for it. RBAC, leader election and scraping then work as in a cluster.
@@ -14,15 +14,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rig import containers, controlplane, fetch, namespace
+from rig import containers, controlplane, fetch, imaged, namespace
 from rig.cluster import Cluster, RigError
 from rig.controlplane import NODE
+from rig.kubectl import KubectlError
 from rig.process import Process
 from rig.watching import Watch
 
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ACCOUNT_DURATION = "24h"  # nobody renews it here
 _ORPHAN_SECONDS = 5
+_API = {
+    "KUBERNETES_SERVICE_HOST": str(namespace.API_ADDRESS),
+    "KUBERNETES_SERVICE_PORT": str(controlplane.PORT),
+}
 _HACK = Path(__file__).resolve().parent.parent
 
 
@@ -100,17 +105,25 @@ class Kubelet:
         *,
         path: Sequence[Path] = (),
         entrypoint: Sequence[str] = (),
+        programs: Mapping[str, Sequence[str]] | None = None,
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
+        engine: Mapping[str, str] | None = None,
     ) -> None:
-        """``path`` comes first on PATH, ``entrypoint`` is what the image would start, ``cwd`` where."""
+        """``path`` comes first on PATH, ``entrypoint`` is what the image would start, ``cwd`` where.
+
+        ``programs`` says which container of a pod runs and what stands for its image, see ``containers.chosen``.
+        With ``engine``, an environment for podman, pods run out of the images that they name, and none of that is needed.
+        """
         if cluster.is_given:
             raise RigError("a cluster of KUBECONFIG runs its own containers")
         self._cluster = cluster
         self._path = os.pathsep.join([*map(str, path), _SYSTEM_PATH])
         self._entrypoint = list(entrypoint)
+        self._programs = dict(programs or {})
         self._cwd = cwd or Path("/")
         self._env = dict(env or {})
+        self._engine = engine
         self._running: dict[str, Process] = {}
         self._seen: set[str] = set()
         self._watch = Watch(
@@ -119,12 +132,23 @@ class Kubelet:
         self._watch.start()
         cluster.before_stop(self._watch.stop)
 
-    def run(self, pod: Mapping[str, Any]) -> Container:
-        """Start the process of a pod that has an address."""
+    def run(
+        self,
+        pod: Mapping[str, Any],
+        *,
+        binds: Mapping[str, Path] | None = None,
+        hosts: Mapping[str, str] | None = None,
+    ) -> Container:
+        """Start the process of a pod that has an address.
+
+        ``binds`` are folders of ours that it sees under paths of its volumes, as they change; ``hosts`` are names that
+        a cluster's DNS would know, with their addresses.
+        """
+        pod = containers.chosen(pod, self._programs)
         name, space = pod["metadata"]["name"], pod["metadata"]["namespace"]
         spec = self._cluster.run_folder / f"pod-{space}-{name}.json"
         spec.touch(mode=0o600)
-        spec.write_text(json.dumps(self._spec(pod)))
+        spec.write_text(json.dumps(self._spec(pod, binds or {}, hosts or {})))
         process = Process(
             f"{space}/{name}",
             [sys.executable, "-m", "rig.sandbox", spec],
@@ -149,16 +173,27 @@ class Kubelet:
         mine = (sys.prefix, sys.base_prefix, str(_HACK), str(self._cwd))
         return os.pathsep.join([self._path, *mine])
 
-    def _spec(self, pod: Mapping[str, Any]) -> dict[str, Any]:
-        env = self._base_environment() | containers.environment(pod, self._lookup(pod)) | self._env
+    def _spec(
+        self, pod: Mapping[str, Any], binds: Mapping[str, Path], hosts: Mapping[str, str]
+    ) -> dict[str, Any]:
+        env = _API | containers.environment(pod, self._lookup(pod)) | self._env
         folders = [*containers.volumes(pod, self._lookup(pod))]
         if containers.has_token(pod):
             folders.append(containers.Files(containers.ACCOUNT_FOLDER, self._account(pod)))
+        if self._engine is not None:
+            command = imaged.command(pod, env, folders)
+            env, folders = dict(self._engine), [folder for folder in folders if folder.files]
+        else:
+            # Nothing of the driver's own environment: what a pod needs has to be in its manifest.
+            env = {"PATH": self._path, "HOME": "/"} | env
+            command = containers.command(pod, env, self._entrypoint)
         return {
             "address": pod["status"]["podIP"],
             "env": env,
-            "command": containers.command(pod, env, self._entrypoint),
+            "command": command,
             "cwd": str(self._cwd),
+            "binds": {path: str(source) for path, source in binds.items()},
+            "hosts": dict(hosts),
             "folders": [
                 {
                     "path": folder.path,
@@ -171,20 +206,16 @@ class Kubelet:
             ],
         }
 
-    def _base_environment(self) -> dict[str, str]:
-        # Nothing of the driver's own environment: what a pod needs has to be in its manifest.
-        return {
-            "PATH": self._path,
-            "HOME": "/",
-            "KUBERNETES_SERVICE_HOST": str(namespace.API_ADDRESS),
-            "KUBERNETES_SERVICE_PORT": str(controlplane.PORT),
-        }
-
     def _lookup(self, pod: Mapping[str, Any]) -> containers.Lookup:
         space = pod["metadata"]["namespace"]
 
         def look_up(kind: str, name: str) -> Mapping[str, Any]:
-            found: Mapping[str, Any] = self._cluster.get(kind, name, f"--namespace={space}")
+            try:
+                found: Mapping[str, Any] = self._cluster.get(kind, name, f"--namespace={space}")
+            except KubectlError as error:
+                if "(NotFound)" in str(error):
+                    raise containers.NoSuchObject(f"{kind} {space}/{name}") from error
+                raise
             return found
 
         return look_up

@@ -1,6 +1,7 @@
 """A network, a user and a table of processes of our own, without any privilege.
 
-``run`` puts a command into fresh user, network, pid and mount namespaces. Inside, every address of the pods' network
+``run`` puts a command into fresh user, network, pid and mount namespaces. Root needs no user namespace to make the
+others, and keeps all its users without: container engines run inside only so. Inside, every address of the pods' network
 is ours, ports never collide with the host's, and nothing survives the driver: the driver's child is pid 1 of the new
 namespace, it dies with the driver, and the kernel ends everything else with it.
 """
@@ -25,7 +26,7 @@ SERVICES = IPv4Network("10.96.0.0/16")
 # pods, such as Prometheus, is found there too, since a pod has a loopback of its own.
 API_ADDRESS = IPv4Address("10.96.0.1")
 
-_NAMESPACES = kernel.CLONE_NEWUSER | kernel.CLONE_NEWNET | kernel.CLONE_NEWPID | kernel.CLONE_NEWNS
+_NAMESPACES = kernel.CLONE_NEWNET | kernel.CLONE_NEWPID | kernel.CLONE_NEWNS
 _FORWARDED = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 _SI_KERNEL = 0x80
 _REMEDY = """\
@@ -65,11 +66,14 @@ def run(command: Sequence[str], *, env: Mapping[str, str], keep_fds: Sequence[in
 
 def _enter() -> None:
     uid, gid = os.getuid(), os.getgid()
-    kernel.unshare(_NAMESPACES)
-    with contextlib.suppress(FileNotFoundError):
-        Path("/proc/self/setgroups").write_text("deny")
-    Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
-    Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
+    try:
+        kernel.unshare(_NAMESPACES)
+    except PermissionError:
+        kernel.unshare(_NAMESPACES | kernel.CLONE_NEWUSER)
+        with contextlib.suppress(FileNotFoundError):
+            Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
+        Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
     kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
 
 
@@ -122,6 +126,11 @@ def _network() -> None:
     routes.local(PODS)
     routes.local(IPv4Network(API_ADDRESS))
     routes.close()
+    # Pods with a network of their own reach each other through us. Where a container keeps /proc/sys from being written,
+    # they reach only what runs here, the API server first of all.
+    with contextlib.suppress(OSError):
+        for setting in ("ip_forward", "conf/all/proxy_arp"):
+            (Path("/proc/sys/net/ipv4") / setting).write_text("1")
 
 
 def _exec(command: Sequence[str], env: dict[str, str], keep_fds: Sequence[int]) -> int:

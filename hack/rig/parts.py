@@ -156,8 +156,8 @@ TOOLS: tuple[Tool, ...] = (
         },
         stamps=_prometheus_stamps,
         release=prometheus_release,
-        # Kubernetes, file, static and HTTP discovery stay; the cloud SDKs go: 60 modules less.
-        tags=("netgo", "remove_all_sd", "enable_kubernetes_sd"),
+        # Kubernetes, DNS, file, static and HTTP discovery stay; the cloud SDKs go: 60 modules less.
+        tags=("netgo", "remove_all_sd", "enable_kubernetes_sd", "enable_dns_sd"),
         seconds=105,
     ),
     GoTool(
@@ -216,6 +216,13 @@ TOOLS: tuple[Tool, ...] = (
         binaries={"pint": "github.com/cloudflare/pint/cmd/pint"},
         stamps=lambda version: {"main.version": version},
         seconds=60,
+    ),
+    GoTool(
+        name="kubeconform",
+        module="github.com/yannh/kubeconform",
+        binaries={"kubeconform": "github.com/yannh/kubeconform/cmd/kubeconform"},
+        stamps=lambda version: {"main.version": version},
+        seconds=15,
     ),
 )
 

@@ -17,17 +17,24 @@ from typing import Any
 from rig import kernel, namespace
 
 _PRIVATE = Path("/run")  # a tmpfs of each pod: /var/run leads there, too
+_ROOT = _PRIVATE / ".root"
+_writable: list[Path] = []  # what has a layer of ours; the kernel stacks no more than two
 
 
 def main(spec_file: str) -> None:
     """Read the specification, set up what it asks for, and execute its command."""
     spec: dict[str, Any] = json.loads(Path(spec_file).read_text())
-    _join_network(IPv4Address(spec["address"]))
+    join_network(IPv4Address(spec["address"]))
     kernel.unshare(kernel.CLONE_NEWNS)
     kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
     kernel.mount("tmpfs", str(_PRIVATE), "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV)
+    paths = [Path(folder["path"]) for folder in spec["folders"]]
+    _make_root([path for path in paths if path.parent == Path("/") and not path.is_dir()])
     for number, folder in enumerate(spec["folders"]):
-        _mount(Path(folder["path"]), folder["files"], Path("/run") / f".overlay-{number}")
+        _mount(paths[number], folder["files"], Path("/run") / f".overlay-{number}")
+    for path, source in spec["binds"].items():
+        kernel.mount(source, path, None, kernel.MS_BIND)
+    _name_hosts(spec["hosts"])
     os.chdir(spec["cwd"])
     try:
         os.execvpe(spec["command"][0], spec["command"], spec["env"])  # noqa: S606 - its purpose
@@ -35,7 +42,7 @@ def main(spec_file: str) -> None:
         sys.exit(f"{spec['command'][0]}: {error.strerror}")
 
 
-def _join_network(address: IPv4Address) -> None:
+def join_network(address: IPv4Address) -> None:
     """Move into a network of our own that has the pod's address, so that two pods may use one port."""
     outside = kernel.Routes()
     here, there = f"rig{os.getpid()}", f"eth{os.getpid()}"
@@ -58,6 +65,32 @@ def _join_network(address: IPv4Address) -> None:
     inside.up(device)
     inside.default(device)
     inside.close()
+
+
+def _make_root(missing: list[Path]) -> None:
+    """Where a volume is mounted at a folder in / that is not there: another root that has it, and all else as it is."""
+    if not missing:
+        return
+    _ROOT.mkdir()
+    for entry in Path("/").iterdir():
+        there = _ROOT / entry.name
+        if entry.is_symlink():
+            there.symlink_to(entry.readlink())
+        elif entry.is_dir():
+            there.mkdir()
+            kernel.mount(str(entry), str(there), None, kernel.MS_BIND | kernel.MS_REC)
+    for path in missing:
+        (_ROOT / path.name).mkdir()
+    os.chroot(_ROOT)
+
+
+def _name_hosts(hosts: dict[str, str]) -> None:
+    """What DNS would say, in a file of this process only."""
+    if hosts:
+        file = _PRIVATE / ".hosts"
+        lines = (f"{address} {name}\n" for name, address in hosts.items())
+        file.write_text(f"127.0.0.1 localhost\n{''.join(lines)}")
+        kernel.mount(str(file), "/etc/hosts", None, kernel.MS_BIND)
 
 
 def _mount(path: Path, files: dict[str, str], scratch: Path) -> None:
@@ -83,7 +116,7 @@ def _hides_what_we_need(path: Path) -> bool:
 def _make_writable(path: Path, scratch: Path) -> None:
     """Lay a writable layer over the nearest folder that exists, for this process only."""
     base = next(parent for parent in path.parents if parent.is_dir())
-    if base.resolve().is_relative_to(_PRIVATE):
+    if base.resolve().is_relative_to(_PRIVATE) or any(map(base.is_relative_to, _writable)):
         return
     if base == Path("/"):
         sys.exit(
@@ -93,6 +126,7 @@ def _make_writable(path: Path, scratch: Path) -> None:
         (scratch / layer).mkdir(parents=True)
     layers = f"lowerdir={base},upperdir={scratch / 'upper'},workdir={scratch / 'work'}"
     kernel.mount("overlay", str(base), "overlay", 0, layers)
+    _writable.append(base)
 
 
 if __name__ == "__main__":

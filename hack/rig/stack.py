@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rig import controlplane, fetch, namespace, parts, placement, tools, waiting
+from rig import controlplane, fetch, namespace, parts, placement, reloading, tools, waiting
 from rig.access import Access
 from rig.kubectl import Kubectl
 from rig.mirror import Mirror
@@ -174,34 +174,32 @@ class Stack:
         )
 
     def _prometheus_reloader(self, mirror: Mirror) -> Path:
-        return self._reloader(
+        filled = self._run / "prometheus.yaml"
+        flags = reloading.flags(
             mirror.prometheus,
-            self._run / "prometheus.yaml",
-            *(f"--watched-dir={folder}" for folder in mirror.rule_folders),
-            f"--listen-address={_RELOADER_ADDRESS}",
-            f"--reload-url={self.prometheus_url}/-/reload",
-            f"--runtimeinfo-url={self.prometheus_url}/api/v1/status/runtimeinfo",
-            env={"POD_NAME": "prometheus-main-0", "SHARD": "0"},
+            filled,
+            url=self.prometheus_url,
+            address=_RELOADER_ADDRESS,
+            watched=mirror.rule_folders,
         )
+        runtime = f"--runtimeinfo-url={self.prometheus_url}/api/v1/status/runtimeinfo"
+        env = {"POD_NAME": "prometheus-main-0", "SHARD": "0"}
+        return self._reloader(filled, *flags, runtime, env=env)
 
     def _alertmanager_reloader(self, mirror: Mirror) -> Path:
-        return self._reloader(
+        filled = self._run / "alertmanager.yaml"
+        flags = reloading.flags(
             mirror.alertmanager,
-            self._run / "alertmanager.yaml",
-            f"--listen-address={_ALERTMANAGER_RELOADER_ADDRESS}",
-            f"--reload-url={self.alertmanager_url}/-/reload",
-            env={"POD_NAME": "alertmanager-main-0"},
+            filled,
+            url=self.alertmanager_url,
+            address=_ALERTMANAGER_RELOADER_ADDRESS,
         )
+        return self._reloader(filled, *flags, env={"POD_NAME": "alertmanager-main-0"})
 
-    def _reloader(self, given: Path, filled: Path, *flags: str, env: Mapping[str, str]) -> Path:
+    def _reloader(self, filled: Path, *flags: str, env: Mapping[str, str]) -> Path:
         """Start what fills in placeholders and asks for a reload; return the file it writes."""
         reloader = self._launch(
             "prometheus-config-reloader",
-            f"--config-file={given}",
-            f"--config-envsubst-file={filled}",
-            "--watch-interval=1s",
-            "--delay-interval=200ms",
-            "--retry-interval=1s",
             *flags,
             log=f"{filled.stem}-config-reloader",
             env=env,

@@ -9,10 +9,11 @@ def flowgauge() -> int:
     """Run the command line."""
     try:
         from flowgauge_operator import cli  # noqa: PLC0415 - only now it is needed
-        from flowgauge_operator.preview import arguments  # noqa: PLC0415
+        from flowgauge_operator.doctor import arguments as doctor  # noqa: PLC0415
+        from flowgauge_operator.preview import arguments as preview  # noqa: PLC0415
     except ModuleNotFoundError as error:
         return _explain(error)
-    return cli.main(more=[arguments.register])
+    return cli.main(more=[preview.register, doctor.register])
 
 
 def operator() -> int:
@@ -23,6 +24,15 @@ def operator() -> int:
         return _explain(error)
     program.main()
     return 0
+
+
+def operator_test() -> int:
+    """Prove that an installed operator works; `helm test` runs it."""
+    try:
+        from flowgauge_operator import smoke  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        return _explain(error)
+    return smoke.main(sys.argv[1:])
 
 
 def _explain(error: ModuleNotFoundError) -> int:

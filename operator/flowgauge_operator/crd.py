@@ -13,9 +13,11 @@ from flowgauge_operator.kinds import Kind
 _DROPPED = {"title", "$defs", "examples", "discriminator", "additionalProperties", "default"}
 
 
-def definitions() -> dict[str, dict[str, Any]]:
-    """Every CRD, by the name of its file."""
+def definitions(version: str) -> dict[str, dict[str, Any]]:
+    """Every CRD, by the name of its file, labelled with the version of Flowgauge that it comes with."""
     made = (monitored_workflow(), workflow_profile())
+    for crd in made:
+        crd["metadata"]["labels"][names.RELEASE] = version
     return {f"{names.GROUP}_{crd['spec']['names']['plural']}.yaml": crd for crd in made}
 
 

@@ -1,10 +1,11 @@
-"""Where generated files go below a folder: manifests by namespace, dashboards by Grafana folder. Pure."""
+"""Where generated files go below a folder, and which manifests are in them as plain files. Pure."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePosixPath
+from typing import Any
 
 from flowgauge_operator import kinds, names
 from flowgauge_operator.render import grafana, shared
@@ -14,6 +15,10 @@ from flowgauge_operator.render.options import Options
 MANIFESTS = PurePosixPath("manifests")
 DASHBOARDS = PurePosixPath("dashboards")
 PROVISIONING = PurePosixPath("provisioning/dashboards/flowgauge.yaml")
+RULES = PurePosixPath("rules")
+SCRAPE = PurePosixPath("scrape")
+PUSHGATEWAY = SCRAPE / "pushgateway.yml"
+ALERTMANAGER = PurePosixPath("alertmanager/alertmanager.yml")
 # Grafana folder of what is about all namespaces. Its files have names without underscore, so they meet no other.
 _EVERYWHERE = "Flowgauge"
 
@@ -38,6 +43,24 @@ def manifests(
 ) -> dict[PurePosixPath, str]:
     """One file for each object: `manifests/<namespace>/<kind>-<name>.yaml`."""
     return {_place(manifest): dump(manifest) for manifest in objects}
+
+
+def rules(
+    objects: Iterable[Manifest], dump: Callable[[Mapping[str, Any]], str]
+) -> dict[PurePosixPath, str]:
+    """The rule file of each workflow, as Prometheus reads it: `rules/<namespace>_<name>.yml`."""
+    found = {}
+    for manifest in objects:
+        if manifest["kind"] == kinds.PROMETHEUS_RULE.kind:
+            metadata = manifest["metadata"]
+            file = of_workflow(metadata["namespace"], metadata["labels"][names.WORKFLOW])
+            found[RULES / file] = dump({"groups": manifest["spec"]["groups"]})
+    return found
+
+
+def of_workflow(namespace: str, name: str) -> str:
+    """The name of a workflow's file. No name has an underscore, so no two of them meet."""
+    return f"{namespace}_{name}.yml"
 
 
 def dashboards(objects: Iterable[Manifest], options: Options) -> dict[PurePosixPath, str]:

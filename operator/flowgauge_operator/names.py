@@ -29,6 +29,7 @@ MANAGER = "flowgauge"
 MANAGED_SELECTOR = f"{MANAGED_BY}={MANAGER}"
 NAME = "app.kubernetes.io/name"
 INSTANCE = "app.kubernetes.io/instance"
+RELEASE = "app.kubernetes.io/version"  # on a definition: the version of Flowgauge that brought it
 
 WORKFLOW = f"{GROUP}/workflow"  # label: on a workflow's children; on its Service it becomes monitored_workflow
 SHARED = f"{GROUP}/shared"  # label: on what the workflows of a namespace share
@@ -53,6 +54,7 @@ SHARED_DASHBOARDS = (
 )
 SHARED_FLEET = "flowgauge-fleet"
 SHARED_OBJECTIVES = "flowgauge-objectives"
+OPERATOR_UID = "fg-operator"  # of the dashboard of the operator itself
 PORT = "metrics"  # what every Service port is called, whatever the pod's port is
 
 _DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")

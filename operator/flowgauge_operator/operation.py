@@ -104,7 +104,12 @@ class Operation:
         self._telemetry = telemetry
         self._options = options(settings)
         self._cache = Cache()
-        self._queue: WorkQueue[Key] = WorkQueue(on_failure=self._failed)
+        self._queue: WorkQueue[Key] = WorkQueue(
+            on_failure=self._failed,
+            on_wait=lambda seconds, lane: telemetry.queue_wait.labels(lane.name.lower()).observe(
+                seconds
+            ),
+        )
         self._listed: set[Kind] = set()
         self._outdated: dict[Key, None] = {}
         self._hurry_until = 0.0
@@ -157,6 +162,11 @@ class Operation:
         telemetry.follow(
             "workflows", "MonitoredWorkflows that are known.", lambda: len(self._cache.workflows)
         )
+        telemetry.follow(
+            "workflows_ready",
+            "MonitoredWorkflows whose condition Ready is True.",
+            lambda: sum(map(_is_ready, self._cache.workflows.values())),
+        )
         telemetry.follow("queue_active", "Keys that have their turn.", lambda: self._queue.active)
         telemetry.follow(
             "annotated_pods", "Annotated pods that are known.", lambda: len(self._pods)
@@ -185,13 +195,15 @@ class Operation:
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set. Raise what makes going on impossible."""
         await self._begin(stop)
+        # Not `stop` itself: whoever gave it would take our end for a wish of its own.
+        ending = asyncio.Event()
         tasks = [
             asyncio.create_task(self._queue.run(self._turn, self._settings.workers), name="queue"),
-            asyncio.create_task(self._shell.run(stop), name="shell"),
-            asyncio.create_task(self._resync(stop), name="resync"),
-            asyncio.create_task(self._follow_lists(stop), name="lists"),
-            asyncio.create_task(self._follow_profiles(stop), name="profiles"),
-            asyncio.create_task(self._verify(stop), name="verify"),
+            asyncio.create_task(self._shell.run(ending), name="shell"),
+            asyncio.create_task(self._resync(ending), name="resync"),
+            asyncio.create_task(self._follow_lists(ending), name="lists"),
+            asyncio.create_task(self._follow_profiles(ending), name="profiles"),
+            asyncio.create_task(self._verify(ending), name="verify"),
         ]
         if self._podwatch is not None:
             tasks.append(asyncio.create_task(self._podwatch.run(stop), name="pods"))
@@ -201,7 +213,7 @@ class Operation:
             for task in done - {stopping}:
                 task.result()
         finally:
-            stop.set()
+            ending.set()
             self._queue.stop()
             stopping.cancel()
             await asyncio.gather(*tasks, stopping, return_exceptions=True)
@@ -337,6 +349,9 @@ class Operation:
                 self._drop_profile(name)
 
     def _on_discovery(self, found: Discovery) -> None:
+        for item in WATCHED:
+            is_forbidden = item.kind in found.forbidden
+            self._telemetry.forbidden.labels(item.kind.kind).set(is_forbidden)
         if kinds.WORKFLOW not in found.present:
             # Their kind is gone, and they are gone with it; nobody tells us of each.
             for key in tuple(self._cache.workflows):

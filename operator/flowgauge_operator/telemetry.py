@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import metadata
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.platform_collector import PlatformCollector
@@ -33,6 +34,20 @@ class Telemetry:
         self.restarts = self._counter("watch_restarts", "Restarts of the watches.")
         self.looks = self._counter("verifications", "Looks at Prometheus, by result.", "result")
         self.ghosts = self._counter("ghosts_purged", "Objects that vanished without an event.")
+        self.queue_wait = Histogram(
+            "flowgauge_queue_wait_seconds",
+            "Time that a key waited for its turn.",
+            ("lane",),
+            registry=self.registry,
+            buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300),
+        )
+        self.forbidden = self._labelled(
+            "kind_forbidden",
+            "1 while RBAC keeps the operator from a kind that the cluster has.",
+            "kind",
+        )
+        build = self._labelled("build_info", "1, with the version of the operator.", "version")
+        build.labels(metadata.version("flowgauge")).set(1)
         self.is_leader = self._gauge("leader", "1 while this replica leads.")
         self.last_success = self._gauge(
             "last_successful_reconcile_timestamp_seconds", "When a turn last ended well."
@@ -43,6 +58,9 @@ class Telemetry:
 
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(f"flowgauge_{name}", text, registry=self.registry)
+
+    def _labelled(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"flowgauge_{name}", text, labels, registry=self.registry)
 
     def follow(self, name: str, text: str, value: Callable[[], float]) -> None:
         """Expose what a function returns at each scrape."""

@@ -37,6 +37,16 @@ def seconds(text: str) -> float:
     return number
 
 
+def lease(text: str) -> float:
+    """Read the duration of a Lease, of which the API server knows whole seconds only."""
+    number = seconds(text)
+    if number != int(number) or not 4 <= number <= 300:
+        raise ValueError(
+            "write whole seconds from 4, below which one slow answer would cost the lease, to 300"
+        )
+    return number
+
+
 def rate(text: str) -> float:
     """Read a rate, 0 or above."""
     number = _number(text)
@@ -126,6 +136,13 @@ def address(text: str) -> tuple[str, int]:
     if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
         raise ValueError("write HOST:PORT, such as 0.0.0.0:8080 or [::1]:8080")
     return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def absolute_path(text: str) -> str:
+    """Read the path of a folder, from the root on."""
+    if not re.fullmatch(r"/[^\x00-\x1f]*", text):
+        raise ValueError("write a path that begins with a slash, such as /run/secrets")
+    return text
 
 
 def level(text: str) -> str:

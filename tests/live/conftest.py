@@ -26,6 +26,7 @@ sys.path.append(str(ROOT / "tests"))
 CHART = ROOT / "charts/flowgauge"
 BIN = ROOT / ".venv-operator/bin"
 EXAMPLE = ROOT / "examples/orders/workflow.yaml"
+FIRST = "flowgauge"
 ACCOUNT = "system:serviceaccount:flowgauge-system:"
 
 
@@ -118,8 +119,18 @@ class Operator:
         return sum(float(value) for _, _, value in lines)
 
 
-def _install(cluster: Cluster, release: str = "flowgauge", **values: Any) -> Operator:
-    overrides = {"log": {"format": "text", "level": "info"}, **values}
+def _install(cluster: Cluster, release: str = FIRST, **values: Any) -> Operator:
+    overrides = {
+        "fullnameOverride": release,
+        "replicas": 1,
+        "log": {"format": "text", "level": "info"},
+        # Of several releases in a cluster one brings what is of all of it.
+        "crds": {"enabled": release == FIRST},
+        # What a test sees of Prometheus is about its workflows alone.
+        "serviceMonitor": {"enabled": False},
+        "prometheusRule": {"enabled": False},
+        **values,
+    }
     installed = chart.install(cluster, CHART, path=[BIN], release=release, overrides=overrides)
     installed.wait_ready()
     return Operator(cluster, installed)
@@ -191,6 +202,12 @@ def orders(verifying: Operator, namespace: str, tmp_path: Path) -> Orders:
 def native_orders(verifying: Operator, namespace: str, tmp_path: Path) -> Orders:
     """The same, with native histograms."""
     return Orders(verifying, namespace, tmp_path, FLOWGAUGE_NATIVE_HISTOGRAMS="1")
+
+
+@pytest.fixture(scope="session")
+def start_orders() -> Callable[..., Orders]:
+    """Start the example's program in a namespace that several tests share."""
+    return Orders
 
 
 class Orders:

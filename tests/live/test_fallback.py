@@ -51,7 +51,7 @@ def test_it_falls_back_says_so_and_moves_over(looking, without_prometheus_operat
     assert service["metadata"]["annotations"]["prometheus.io/scrape"] == "true"
     rules = looking.get("configmap", "orders-rules", namespace)
     assert rules["metadata"]["labels"]["flowgauge.dev/rules"] == "true"
-    groups = yaml.safe_load(rules["data"][f"{namespace}-orders.yaml"])["groups"]
+    groups = yaml.safe_load(rules["data"][f"{namespace}_orders.yaml"])["groups"]
     assert groups[0]["name"] == f"flowgauge/{namespace}/orders/info"
 
     without_prometheus_operator()

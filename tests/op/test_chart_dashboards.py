@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from flowgauge_operator.render import Options, shared
+from flowgauge_operator.render.dashboards import itself
 from rig import chart, pytest_plugin
 
 CHART = Path(__file__).resolve().parents[2] / "charts/flowgauge"
-OURS = shared.board_files(None, Options())
+OURS = shared.board_files(None, Options()) | {"operator.json": itself.render(Options())}
 
 
 def boards(api_versions=(), **grafana):
@@ -19,7 +20,7 @@ def boards(api_versions=(), **grafana):
         CHART,
         release="fg",
         namespace="ops",
-        overrides={"grafana": grafana},
+        overrides={"fullnameOverride": "fg", "grafana": grafana},
         api_versions=api_versions,
     )
     return [item for item in made if item["kind"] in ("ConfigMap", "GrafanaDashboard")]
@@ -43,7 +44,11 @@ def test_grafana_operator_gets_an_object_for_each():
         crossNamespace=False,
     )
 
-    assert [item["metadata"]["name"] for item in made] == ["fg-fleet", "fg-objectives"]
+    assert [item["metadata"]["name"] for item in made] == [
+        "fg-all-fleet",
+        "fg-all-objectives",
+        "fg-all-operator",
+    ]
     assert [json.loads(item["spec"].pop("json")) for item in made] == [
         json.loads(text) for text in OURS.values()
     ]
@@ -59,6 +64,14 @@ def test_without_the_kind_of_grafana_operator_it_is_a_config_map():
     assert [item["kind"] for item in boards(mode="GrafanaDashboard")] == ["ConfigMap"]
 
 
-@pytest.mark.parametrize("values", [{"mode": "None"}, {"namespaceDashboards": False}])
-def test_who_wants_none_gets_none(values):
-    assert boards(**values) == []
+@pytest.mark.parametrize(
+    ("values", "left"),
+    [
+        ({"mode": "None"}, []),
+        ({"namespaceDashboards": False, "operatorDashboard": False}, []),
+        ({"namespaceDashboards": False}, ["operator.json"]),
+        ({"operatorDashboard": False}, ["fleet.json", "objectives.json"]),
+    ],
+)
+def test_who_wants_none_gets_none(values, left):
+    assert [name for made in boards(**values) for name in made["data"]] == left

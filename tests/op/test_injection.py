@@ -17,7 +17,8 @@ import yaml
 from hostile import HOSTILE
 
 from flowgauge import profiles
-from flowgauge_operator import cli, crd, measure, model, promql
+from flowgauge_operator import crd, measure, model, promql
+from flowgauge_operator.cli import product
 from flowgauge_operator.render import Capabilities, Options, render
 
 SECRET = {"name": "certificates", "key": "ca.crt"}
@@ -307,7 +308,7 @@ def assert_harmless(made, place):
         assert child["metadata"]["namespace"] == "shop"
         assert re.fullmatch(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", child["metadata"]["name"])
     new = [text for text in strings(list(made.children)) if text not in known]
-    written = yaml.dump(new, Dumper=cli._Dumper, allow_unicode=True, width=10**6)
+    written = yaml.dump(new, Dumper=product.Dumper, allow_unicode=True, width=10**6)
     assert yaml.load(written, Loader=yaml.CSafeLoader) == new
     assert json.loads(json.dumps(new)) == new
     assert not [text for text in new if "\x00" in text]

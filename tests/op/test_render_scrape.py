@@ -127,7 +127,7 @@ def test_without_prometheus_operator_the_rules_are_a_config_map():
     rendered = made(capabilities=NOTHING)
 
     rules = next(c for c in rendered.children if c["metadata"]["name"] == "orders-rules")
-    assert (rules["kind"], list(rules["data"])) == ("ConfigMap", ["shop-orders.yaml"])
+    assert (rules["kind"], list(rules["data"])) == ("ConfigMap", ["shop_orders.yaml"])
     assert rules["metadata"]["labels"]["flowgauge.dev/rules"] == "true"
     assert rendered.notes[-1].startswith(
         "PrometheusRule is not available: rules are in a ConfigMap"

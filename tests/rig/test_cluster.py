@@ -130,7 +130,7 @@ def test_a_chart_runs_as_processes(own_cluster, tmp_path):
     (tmp_path / "templates").mkdir()
     (tmp_path / "crds").mkdir()
     (tmp_path / "Chart.yaml").write_text("apiVersion: v2\nname: toy\nversion: 0.1.0\n")
-    (tmp_path / "values.yaml").write_text("replicas: 1\n")
+    (tmp_path / "values.yaml").write_text("replicas: 1\npath: /namespace\nstatus: 0\n")
     (tmp_path / "crds" / "toys.yaml").write_text(CRD)
     (tmp_path / "templates" / "all.yaml").write_text(TEMPLATE)
 
@@ -146,8 +146,24 @@ def test_a_chart_runs_as_processes(own_cluster, tmp_path):
 
     assert len(release.containers) == 2
     assert own_cluster.get("crd", "toys.example.invalid")
-    release.stop()
+
+    before = release.containers
+    release.upgrade(overrides={"replicas": 1, "path": "/token"})
+    release.wait_ready()
+    assert len(release.containers) == 1
+    assert "/token" in str(release.containers[0].pod["spec"])
+    own_cluster.wait_for(lambda: not any(item.is_running for item in before), 10, "a rollout")
+
+    release.upgrade(overrides={"replicas": 1, "path": "/token", "status": 0})
+    assert release.containers[0].is_running
+    assert "toy-test" in release.test()
+    release.upgrade(overrides={"replicas": 1, "path": "/token", "status": 3})
+    with pytest.raises(chart.ChartError, match="(?s)toy-test failed.*it ends with 3"):
+        release.test()
+
+    release.uninstall()
     assert not any(container.is_running for container in release.containers)
+    assert own_cluster.pods("toy-system", "app=toy") == []
     own_cluster.kubectl("delete", "crd", "toys.example.invalid")
     own_cluster.delete_namespace("toy-system")
 
@@ -216,5 +232,18 @@ spec:
         command: [python3, -m, http.server, "8080", -d, /var/run/secrets/kubernetes.io/serviceaccount]
         volumeMounts: [{name: scratch, mountPath: /var/cache/toy}]
         ports: [{name: http, containerPort: 8080}]
-        readinessProbe: {httpGet: {port: http, path: /namespace}}
+        readinessProbe: {httpGet: {port: http, path: {{ .Values.path }}}}
+---
+apiVersion: v1
+kind: Pod
+metadata:
+  name: toy-test
+  namespace: {{ .Release.Namespace }}
+  annotations: {helm.sh/hook: test, helm.sh/hook-delete-policy: before-hook-creation}
+spec:
+  restartPolicy: Never
+  containers:
+  - name: ask
+    image: rig/toy
+    command: [sh, -c, "echo it ends with {{ .Values.status }}; exit {{ .Values.status }}"]
 """

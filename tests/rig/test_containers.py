@@ -134,3 +134,24 @@ def test_other_kinds_stay_as_they_are():
     service = {"kind": "Service", "spec": {"ports": []}}
 
     assert placement.placed([service], "node") == [service]
+
+
+def test_programs_say_which_container_runs_and_what_stands_for_its_image():
+    web = {
+        "name": "web",
+        "image": "registry.example.com:5000/team/web:1.2@sha256:0a",
+        "args": ["-v"],
+    }
+    operator = {"name": "operator", "image": "q/operator:v1", "command": ["/bin/operator", "run"]}
+    pod = {"metadata": {"name": "p"}, "spec": {"containers": [web, operator]}}
+
+    def run(programs):
+        made = containers.chosen(pod, programs)
+        return [item["name"] for item in made["spec"]["containers"]], containers.command(
+            made, {}, ["start"]
+        )
+
+    assert run({}) == (["web"], ["start", "-v"])
+    assert run({"web": ["/local/web", "serve"]}) == (["web"], ["/local/web", "serve", "-v"])
+    assert run({"operator": ["/local/operator"]}) == (["operator"], ["/local/operator", "run"])
+    assert len(pod["spec"]["containers"]) == 2

@@ -1,27 +1,60 @@
 {{- define "flowgauge.name" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
+{{- else if contains .Chart.Name .Release.Name -}}
 {{- .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" (.Release.Name | trunc 40 | trimSuffix "-") .Chart.Name -}}
+{{- end -}}
 {{- end }}
 
 {{- define "flowgauge.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
 {{- .Values.serviceAccount.name | default (include "flowgauge.name" .) -}}
+{{- else -}}
+{{- .Values.serviceAccount.name | default "default" -}}
+{{- end -}}
 {{- end }}
 
 {{- define "flowgauge.selector" -}}
-app.kubernetes.io/name: flowgauge-operator
+app.kubernetes.io/name: {{ .Values.nameOverride | default "flowgauge-operator" }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
 {{- define "flowgauge.labels" -}}
-{{ include "flowgauge.selector" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- $own := fromYaml (include "flowgauge.selector" .) -}}
+{{- $_ := set $own "app.kubernetes.io/version" .Chart.AppVersion -}}
+{{- $_ := set $own "app.kubernetes.io/managed-by" .Release.Service -}}
+{{- $_ := set $own "app.kubernetes.io/part-of" "flowgauge" -}}
+{{- $_ := set $own "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_") -}}
+{{- merge $own .Values.commonLabels | toYaml -}}
+{{- end }}
+
+{{- /* `labels`, and `annotations` where there are any, of an object: a list of the context, further labels, annotations. */ -}}
+{{- define "flowgauge.metadata" -}}
+{{- $context := index . 0 -}}
+{{- $labels := merge (fromYaml (include "flowgauge.labels" $context)) (index . 1) -}}
+{{- $annotations := merge (deepCopy (index . 2)) $context.Values.commonAnnotations -}}
+labels: {{- toYaml $labels | nindent 2 }}
+{{- with $annotations }}
+annotations: {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
 
 {{- define "flowgauge.pairs" -}}
 {{- $pairs := list -}}
 {{- range $key, $value := . }}{{ $pairs = append $pairs (printf "%s=%s" $key $value) }}{{ end -}}
 {{- join "," $pairs -}}
+{{- end }}
+
+{{- define "flowgauge.image" -}}
+{{- with .Values.image -}}
+{{- if .digest -}}
+{{- printf "%s@%s" .repository .digest -}}
+{{- else -}}
+{{- printf "%s:%s" .repository (.tag | default $.Chart.AppVersion) -}}
+{{- end -}}
+{{- end -}}
 {{- end }}
 
 {{- /* YAML takes an unquoted off for false. */ -}}
@@ -64,4 +97,53 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create]
+{{- end }}
+
+{{- /* Whether a kind of Prometheus Operator can be made: it is there, or whoever installs says that it will be. */ -}}
+{{- define "flowgauge.hasServiceMonitor" -}}
+{{- if and .Values.serviceMonitor.enabled (or .Values.serviceMonitor.force (.Capabilities.APIVersions.Has "monitoring.coreos.com/v1/ServiceMonitor")) }}yes{{ end -}}
+{{- end }}
+{{- define "flowgauge.hasPrometheusRule" -}}
+{{- if and .Values.prometheusRule.enabled (or .Values.prometheusRule.force (.Capabilities.APIVersions.Has "monitoring.coreos.com/v1/PrometheusRule")) }}yes{{ end -}}
+{{- end }}
+
+{{- /* The namespace that `helm test` makes its workflow in: the operator must serve it. */ -}}
+{{- define "flowgauge.testNamespace" -}}
+{{- if or (not .Values.namespaces) (has .Release.Namespace .Values.namespaces) -}}
+{{- .Release.Namespace -}}
+{{- else -}}
+{{- first .Values.namespaces -}}
+{{- end -}}
+{{- end }}
+
+{{- /* Secrets are mounted by the kubelet; the operator itself may read none. */ -}}
+{{- define "flowgauge.mounts" -}}
+{{- if .Values.prometheus.bearerToken.secret }}
+- {name: prometheus-token, mountPath: /var/run/flowgauge/token, readOnly: true}
+{{- end }}
+{{- if or .Values.prometheus.ca.configMap .Values.prometheus.ca.secret }}
+- {name: prometheus-ca, mountPath: /var/run/flowgauge/ca, readOnly: true}
+{{- end }}
+{{- with .Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "flowgauge.volumes" -}}
+{{- with .Values.prometheus.bearerToken.secret }}
+- name: prometheus-token
+  secret: {secretName: {{ . }}}
+{{- end }}
+{{- with .Values.prometheus.ca }}
+{{- if .configMap }}
+- name: prometheus-ca
+  configMap: {name: {{ .configMap }}}
+{{- else if .secret }}
+- name: prometheus-ca
+  secret: {secretName: {{ .secret }}}
+{{- end }}
+{{- end }}
+{{- with .Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}

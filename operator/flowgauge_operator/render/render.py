@@ -214,7 +214,7 @@ def _rule_object(
         "ConfigMap",
         name,
         labels={RULES_LABEL: "true"},
-        data={f"{workflow.namespace}-{workflow.name}.yaml": text},
+        data={f"{workflow.namespace}_{workflow.name}.yaml": text},
     )
 
 

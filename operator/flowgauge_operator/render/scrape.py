@@ -206,11 +206,16 @@ def _from_annotation(name: str, target: str) -> dict[str, Any]:
     }
 
 
+def limits(scrape: Scrape) -> tuple[int, int]:
+    """The samples of one scrape and the labels of one series beyond which Prometheus drops the scrape."""
+    given = scrape.limits
+    samples = given.samples if given and given.samples else SHARED_SAMPLES
+    return samples, given.labels if given and given.labels else SHARED_LABELS
+
+
 def _job(workflow: Workflow) -> dict[str, int | bool]:
     """What a monitor says of the whole job."""
-    limits = workflow.spec.scrape.limits
-    samples = limits.samples if limits and limits.samples else SHARED_SAMPLES
-    labels = limits.labels if limits and limits.labels else SHARED_LABELS
+    samples, labels = limits(workflow.spec.scrape)
     native = {"scrapeNativeHistograms": True} if workflow.spec.scrape.native_histograms else {}
     return {"sampleLimit": samples, "labelLimit": labels, **native}
 

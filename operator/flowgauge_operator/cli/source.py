@@ -1,0 +1,149 @@
+"""Read the objects and profiles that a command is given, from files or standard input."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from flowgauge import profiles
+from flowgauge.profiles import Profile, ProfileError, StrictLoader
+from flowgauge_operator import names, vocabulary
+from flowgauge_operator.kinds import PROFILE
+
+
+class InputError(ValueError):
+    """Input that cannot be used; the message names file, object, field and remedy."""
+
+
+class _Loader(StrictLoader):
+    """Leaves a time as it is written, as kubectl does; YAML 1.1 would make an object of it."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, form) for tag, form in known if not tag.endswith(":timestamp")]
+    for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+class Objects(NamedTuple):
+    """Our objects in some files, each with the name of its file."""
+
+    workflows: list[tuple[str, dict[str, Any]]]
+    profiles: list[tuple[str, dict[str, Any]]]
+
+
+def objects(files: Iterable[tuple[str, str]]) -> Objects:
+    """Our objects in YAML texts, given with the names of their files; other objects are left alone.
+
+    Raises:
+        InputError: a text is no YAML, or holds none of ours.
+    """
+    found = Objects([], [])
+    for source, text in files:
+        ours = [body for body in _loaded(text, source) if _kind(body) in (names.KIND, PROFILE.kind)]
+        if not ours:
+            raise InputError(
+                f"{source} holds no {names.KIND}; each needs apiVersion: {names.API_VERSION} and kind: {names.KIND}"
+            )
+        for body in ours:
+            if body.get("apiVersion") != names.API_VERSION:
+                raise InputError(
+                    f"{source}: apiVersion is {body.get('apiVersion')!r}, must be {names.API_VERSION}"
+                )
+            (found.profiles if _kind(body) == PROFILE.kind else found.workflows).append(
+                (source, body)
+            )
+    return found
+
+
+def texts(paths: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Each file's name and text; `-` is standard input.
+
+    Raises:
+        InputError: one cannot be read.
+    """
+    for path in paths:
+        if path == "-":
+            yield "standard input", sys.stdin.read()
+            continue
+        try:
+            yield path, Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(f"{path} cannot be read: {reason}") from error
+
+
+def vocabularies(
+    bodies: Iterable[tuple[str, Any]], taken: Mapping[str, Profile] | None = None
+) -> dict[str, Profile]:
+    """The profiles in decoded objects, by name.
+
+    Raises:
+        InputError: one of them is none, has an error, or has a name that is taken.
+    """
+    known: dict[str, Profile] = {}
+    for source, body in bodies:
+        try:
+            profile = vocabulary.read(body, source)
+        except ProfileError as error:
+            raise InputError(str(error)) from error
+        if profile.name in known or profile.name in (taken or {}):
+            raise InputError(
+                f"{source}: metadata.name: {profile.name} is taken; choose another name"
+            )
+        known[profile.name] = profile
+    return known
+
+
+def given(paths: Sequence[str]) -> list[tuple[str, Any]]:
+    """What files hold that are named as profiles; a workflow beside a profile is none of it.
+
+    Raises:
+        InputError: a file cannot be read, is no YAML, or holds nothing else than workflows.
+    """
+    found = []
+    for name, text in texts(paths):
+        bodies = [body for body in _loaded(text, name) if body and _kind(body) != names.KIND]
+        if not bodies:
+            raise InputError(
+                f"{name} holds no {PROFILE.kind}; each needs apiVersion: {names.API_VERSION} and kind: {PROFILE.kind}"
+            )
+        found += [(name, body) for body in bodies]
+    return found
+
+
+def parsed(path: str) -> list[Profile]:
+    """The profiles in a file; whether their expressions can be used is another question.
+
+    Raises:
+        InputError: the file cannot be read, or holds something that is none.
+    """
+    try:
+        return [profiles.from_object(body, source=name) for name, body in given([path])]
+    except ProfileError as error:
+        raise InputError(str(error)) from error
+
+
+def title(body: dict[str, Any]) -> str:
+    """How messages call an object: namespace and name, as far as it has them."""
+    metadata = body.get("metadata")
+    if not isinstance(metadata, dict):
+        return "default/?"
+    if _kind(body) == PROFILE.kind:
+        return f"{PROFILE.kind} {metadata.get('name', '?')}"
+    return f"{metadata.get('namespace', 'default')}/{metadata.get('name', '?')}"
+
+
+def _loaded(text: str, source: str) -> list[Any]:
+    try:
+        return list(yaml.load_all(text, Loader=_Loader))
+    except yaml.YAMLError as error:
+        raise InputError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
+
+
+def _kind(body: Any) -> Any:
+    return body.get("kind") if isinstance(body, dict) else None

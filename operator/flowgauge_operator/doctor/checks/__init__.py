@@ -1,0 +1,1 @@
+"""The checks: each takes a snapshot and yields findings. Pure; they ask nobody."""

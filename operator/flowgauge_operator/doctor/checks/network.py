@@ -1,0 +1,153 @@
+"""Whether NetworkPolicies keep Prometheus from the pods of the workflow. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+
+from flowgauge_operator.doctor import networkpolicy
+from flowgauge_operator.doctor.checks import pods
+from flowgauge_operator.doctor.finding import Finding, error, listed, ok, unseen, warning
+from flowgauge_operator.doctor.networkpolicy import Party, Port, Ruling
+from flowgauge_operator.doctor.snapshot import Body, Snapshot, Unseen, Workflow, title
+
+_NAMESPACE_NAME = "kubernetes.io/metadata.name"
+
+
+def admitted(seen: Snapshot) -> Iterator[Finding]:
+    """Whether the policies admit what Prometheus wants of the pods, at both ends."""
+    flow = seen.workflow
+    if flow is None or isinstance(flow.body, Unseen):
+        return
+    found, port = pods.own(flow), pods.wanted_port(flow)
+    if not found or port is None or isinstance(seen.prometheuses, Unseen):
+        return
+    if isinstance(flow.policies, Unseen):
+        yield unseen("network-policy", "the NetworkPolicies", flow.policies)
+        return
+    for body in seen.prometheuses:
+        yield from _of_one(seen, flow, body, found, port)
+
+
+def _of_one(
+    seen: Snapshot, flow: Workflow, body: Body, found: Sequence[Body], port: int | str
+) -> Iterator[Finding]:
+    policies = () if isinstance(flow.policies, Unseen) else flow.policies
+    sources = scrapers(seen, body)
+    for pod in found:
+        number = pods.number_of(pod, port) or _any_port(pod)
+        if number is None:
+            continue
+        target = party(seen, pod)
+        for source in sources:
+            inward = networkpolicy.ingress(policies, target, source, Port(number))
+            outward = networkpolicy.egress(policies, source, target, Port(number))
+            if not inward.admitted:
+                yield _refused(seen, flow, body, pod, source, number, inward)
+                return
+            if not outward.admitted:
+                yield _kept_in(flow, body, pod, number, outward)
+                return
+    told = "no policy selects the pods" if not policies else "policies admit it"
+    yield ok("network-policy", f"{title(body)} may reach the pods: {told}")
+
+
+def _any_port(pod: Body) -> int | None:
+    """Where the port has a wrong name, policies are looked at all the same, for the first port that there is."""
+    return next((p["containerPort"] for p in pods.declared(pod)), None)
+
+
+def scrapers(seen: Snapshot, body: Body) -> list[Party]:
+    """The pods of a Prometheus as policies see them; where none are seen, as prometheus-operator would label them."""
+    meta = body["metadata"]
+    labels = {
+        "app.kubernetes.io/name": "prometheus",
+        "app.kubernetes.io/instance": meta["name"],
+        "app.kubernetes.io/managed-by": "prometheus-operator",
+        "operator.prometheus.io/name": meta["name"],
+        "prometheus": meta["name"],
+        **((body["spec"].get("podMetadata") or {}).get("labels") or {}),
+    }
+    known = () if isinstance(seen.prometheus_pods, Unseen) else seen.prometheus_pods
+    own = [
+        party(seen, pod)
+        for pod in known
+        if pod["metadata"]["namespace"] == meta["namespace"]
+        and (pod["metadata"].get("labels") or {}).get("operator.prometheus.io/name") == meta["name"]
+    ]
+    host = bool(body["spec"].get("hostNetwork"))
+    space = meta["namespace"]
+    return own or [Party(space, labels, _labels(seen, space), is_on_host=host)]
+
+
+def party(seen: Snapshot, pod: Body) -> Party:
+    """A pod as policies see it."""
+    space = pod["metadata"]["namespace"]
+    status = pod.get("status") or {}
+    addresses = [str(item["ip"]) for item in status.get("podIPs") or []]
+    return Party(
+        space,
+        pod["metadata"].get("labels") or {},
+        _labels(seen, space),
+        addresses or ([str(status["podIP"])] if status.get("podIP") else []),
+        {p["name"]: p["containerPort"] for p in pods.declared(pod) if p.get("name")},
+        bool(pod["spec"].get("hostNetwork")),
+    )
+
+
+def _labels(seen: Snapshot, namespace: str) -> Mapping[str, str]:
+    # The API server gives every namespace this label, also where we may not look.
+    return {_NAMESPACE_NAME: namespace, **(seen.labels_of(namespace) or {})}
+
+
+def _refused(
+    seen: Snapshot,
+    flow: Workflow,
+    body: Body,
+    pod: Body,
+    source: Party,
+    number: int,
+    ruling: Ruling,
+) -> Finding:
+    labels = (flow.spec.get("selector") or {}).get("matchLabels") or {}
+    policy = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": f"{flow.name}-metrics", "namespace": flow.namespace},
+        "spec": {
+            "podSelector": {"matchLabels": labels},
+            "policyTypes": ["Ingress"],
+            "ingress": [
+                {
+                    "from": [
+                        {
+                            "namespaceSelector": {
+                                "matchLabels": {_NAMESPACE_NAME: source.namespace}
+                            },
+                            "podSelector": {
+                                "matchLabels": {
+                                    "operator.prometheus.io/name": body["metadata"]["name"]
+                                }
+                            },
+                        }
+                    ],
+                    "ports": [{"protocol": "TCP", "port": number}],
+                }
+            ],
+        },
+    }
+    told = (
+        f"NetworkPolicy {listed(ruling.policies)} in {flow.namespace} admits nothing from {title(body)} to"
+        f" {pod['metadata']['name']}:{number}"
+    )
+    remedy = f"kubectl apply -f - <<EOF\n{json.dumps(policy, indent=1)}\nEOF"
+    # Several Prometheus objects: only one of them has to get through.
+    several = not isinstance(seen.prometheuses, Unseen) and len(seen.prometheuses) > 1
+    return (warning if several else error)("network-policy", told, remedy)
+
+
+def _kept_in(flow: Workflow, body: Body, pod: Body, number: int, ruling: Ruling) -> Finding:
+    space = body["metadata"]["namespace"]
+    told = f"NetworkPolicy {listed(ruling.policies)} in {space} does not let {title(body)} out to {pod['metadata']['name']}:{number}"
+    remedy = f"allow egress from Prometheus to the namespace {flow.namespace}, port {number}, there"
+    return error("network-policy", told, remedy)

@@ -1,0 +1,241 @@
+"""The pods: whether the selector finds them, they run, and the port that is scraped is theirs. Pure."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from flowgauge_operator import names
+from flowgauge_operator.doctor import selectors
+from flowgauge_operator.doctor.finding import Finding, error, listed, ok, unseen, warning
+from flowgauge_operator.doctor.snapshot import Body, Snapshot, Unseen, Workflow
+
+_SCRAPED = ("ServiceMonitor", "PodMonitor", "Annotations")
+
+
+def own(flow: Workflow) -> Sequence[Body]:
+    """The pods that the selector matches and that are not at their end."""
+    labels = (flow.spec.get("selector") or {}).get("matchLabels") or {}
+    if isinstance(flow.pods, Unseen) or not labels:
+        return ()
+    return [
+        pod
+        for pod in flow.pods
+        if selectors.matches({"matchLabels": labels}, pod["metadata"].get("labels") or {})
+        and (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
+        and "deletionTimestamp" not in pod["metadata"]
+    ]
+
+
+def declared(pod: Body) -> list[Mapping[str, Any]]:
+    """The ports that the containers of a pod declare; sidecars among the init containers count."""
+    spec = pod["spec"]
+    lasting = [c for c in spec.get("initContainers") or [] if c.get("restartPolicy") == "Always"]
+    return [
+        port for c in (*(spec.get("containers") or ()), *lasting) for port in c.get("ports") or []
+    ]
+
+
+def wanted_port(flow: Workflow) -> int | str | None:
+    """The port that is scraped, as the operator renders it."""
+    if flow.rendered is None:
+        return flow.scrape.get("port")
+    for child in flow.rendered.children:
+        if child["kind"] == "Service":
+            port: int | str = child["spec"]["ports"][0]["targetPort"]
+            return port
+        if child["kind"] == "PodMonitor":
+            endpoint = child["spec"]["podMetricsEndpoints"][0]
+            return endpoint.get("portNumber", endpoint.get("port"))  # type: ignore[no-any-return]
+    return None
+
+
+def number_of(pod: Body, port: int | str | None) -> int | None:
+    """The number of a port that is given by name or number; None where the pod does not name it."""
+    if isinstance(port, int) or port is None:
+        return port
+    return next((p["containerPort"] for p in declared(pod) if p.get("name") == port), None)
+
+
+def selected(seen: Snapshot) -> Iterator[Finding]:
+    """Whether the selector matches pods."""
+    flow = _scraped(seen)
+    if flow is None:
+        return
+    labels = (flow.spec.get("selector") or {}).get("matchLabels") or {}
+    if isinstance(flow.pods, Unseen):
+        yield unseen("selector", f"the pods in {flow.namespace}", flow.pods)
+        return
+    wanted = ",".join(f"{key}={value}" for key, value in labels.items())
+    found = own(flow)
+    if found:
+        yield ok(
+            "selector",
+            f"{wanted} matches {len(found)} pod{'s' if len(found) > 1 else ''}: {listed(_names(found), 3)}",
+        )
+        return
+    everything = [(p["metadata"]["name"], p["metadata"].get("labels") or {}) for p in flow.pods]
+    near = selectors.nearest(labels, everything) or everything
+    ended = [
+        p
+        for p in flow.pods
+        if not selectors.misfits({"matchLabels": labels}, p["metadata"].get("labels") or {})
+    ]
+    if ended:
+        told = f"{wanted} matches no pod that lives; {listed(_names(ended), 3)} has ended"
+        remedy = "if the workflow only runs now and then, let it push (spec.scrape.mode: Push, docs/push.md)"
+        yield warning("selector", told, remedy)
+        return
+    hints = dict.fromkeys(_shown(has) for _, has in near)
+    hint = (
+        f"; did you mean {' or '.join(list(hints)[:2])}?"
+        if near
+        else f"; {flow.namespace} has no pods"
+    )
+    told = f"spec.selector {wanted} matches no pod in {flow.namespace}{hint}"
+    yield error(
+        "selector",
+        told,
+        f"kubectl -n {flow.namespace} get pods --show-labels\nkubectl -n {flow.namespace} edit mwf {flow.name}",
+    )
+
+
+def _shown(labels: Mapping[str, str]) -> str:
+    own_labels = {
+        k: v
+        for k, v in labels.items()
+        if k not in ("pod-template-hash", "controller-revision-hash")
+    }
+    return ",".join(f"{k}={v}" for k, v in own_labels.items()) or "(a pod without labels)"
+
+
+def _names(pods: Sequence[Body]) -> list[str]:
+    return [pod["metadata"]["name"] for pod in pods]
+
+
+def _scraped(seen: Snapshot) -> Workflow | None:
+    flow = seen.workflow
+    if flow is None or isinstance(flow.body, Unseen) or flow.mode not in _SCRAPED:
+        return None
+    return flow
+
+
+def running(seen: Snapshot) -> Iterator[Finding]:
+    """Whether the pods run and are ready."""
+    flow = _scraped(seen)
+    found = own(flow) if flow else ()
+    if flow is None or not found:
+        return
+    bad = [(pod, why) for pod in found if (why := _trouble(pod))]
+    for pod, why in bad[:5]:
+        name = pod["metadata"]["name"]
+        look = f"kubectl -n {flow.namespace} describe pod {name}\nkubectl -n {flow.namespace} logs {name} --all-containers --tail=30"
+        yield warning("pods", f"{name} {why}", look)
+    if not bad:
+        yield ok("pods", f"all {len(found)} run and are ready")
+
+
+def _trouble(pod: Body) -> str:
+    status = pod.get("status") or {}
+    for container in status.get("containerStatuses") or []:
+        waiting = (container.get("state") or {}).get("waiting")
+        if waiting:
+            return f"waits: {waiting.get('reason', '')} {waiting.get('message', '')}".strip()
+    if status.get("phase") != "Running":
+        return f"is {status.get('phase', 'unknown')}"
+    ready: dict[str, Any] = next(
+        (c for c in status.get("conditions") or [] if c["type"] == "Ready"), {}
+    )
+    if ready.get("status") == "True":
+        return ""
+    return f"is not ready: {ready.get('message') or ready.get('reason') or 'its probe fails'}"
+
+
+def port(seen: Snapshot) -> Iterator[Finding]:
+    """Whether a container declares the port that is scraped."""
+    flow = _scraped(seen)
+    found = own(flow) if flow else ()
+    if flow is None or not found:
+        return
+    wanted = wanted_port(flow)
+    if wanted is None:
+        return
+    lacking = [pod for pod in found if not _declares(pod, wanted)]
+    if not lacking:
+        yield ok("port", f"the pods declare {wanted}")
+        return
+    known = {
+        f"{p.get('name', '(no name)')} ({p['containerPort']})"
+        for pod in lacking
+        for p in declared(pod)
+    }
+    have = (
+        f"the containers declare {listed(sorted(known))}"
+        if known
+        else "no container declares any port"
+    )
+    of = listed(_names(lacking), 2)
+    if isinstance(wanted, int) and flow.mode != "PodMonitor":
+        told = f"no container of {of} declares {wanted}; {have}. It is scraped all the same, if the program listens there"
+        yield warning(
+            "port", told, f"name it in the pod: ports: [{{name: metrics, containerPort: {wanted}}}]"
+        )
+        return
+    told = f"no container of {of} has a port {'named ' if isinstance(wanted, str) else ''}{wanted}; {have}"
+    yield error(
+        "port", told, _port_remedy(flow, wanted, [p for pod in lacking for p in declared(pod)])
+    )
+
+
+def _port_remedy(flow: Workflow, wanted: int | str, known: Sequence[Mapping[str, Any]]) -> str:
+    named = [str(p["name"]) for p in known if p.get("name")]
+    near = difflib.get_close_matches(str(wanted), named, 1, 0.4) or named[:1]
+    pick = near[0] if near else (known[0]["containerPort"] if known else 9090)
+    value = f'"{pick}"' if isinstance(pick, str) else pick
+    patch = f'{{"spec":{{"scrape":{{"port":{value}}}}}}}'
+    return f"kubectl -n {flow.namespace} patch mwf {flow.name} --type=merge -p '{patch}'"
+
+
+def _declares(pod: Body, wanted: int | str) -> bool:
+    key = "containerPort" if isinstance(wanted, int) else "name"
+    return any(p.get(key) == wanted for p in declared(pod))
+
+
+def service(seen: Snapshot) -> Iterator[Finding]:
+    """Whether the Service has the pods as its endpoints."""
+    flow = _scraped(seen)
+    if flow is None or flow.mode == "PodMonitor":
+        return
+    name = names.child(flow.name, "metrics")
+    if isinstance(flow.services, Unseen):
+        yield unseen("service", f"the Service {name}", flow.services)
+        return
+    if not any(body["metadata"]["name"] == name for body in flow.services):
+        told = f"there is no Service {name}, which the operator makes"
+        yield error("service", told, f"kubectl -n {flow.namespace} describe mwf {flow.name}")
+        return
+    if isinstance(flow.slices, Unseen):
+        yield unseen("service", f"the endpoints of {name}", flow.slices)
+        return
+    ours = [
+        s
+        for s in flow.slices
+        if (s["metadata"].get("labels") or {}).get("kubernetes.io/service-name") == name
+    ]
+    addresses = [
+        a
+        for s in ours
+        if s.get("ports")
+        for e in s.get("endpoints") or []
+        for a in e.get("addresses") or []
+    ]
+    if addresses:
+        yield ok(
+            "service", f"{name} has {len(addresses)} endpoint{'s' if len(addresses) > 1 else ''}"
+        )
+    elif own(flow):
+        told = f"the Service {name} has no endpoint with the port {wanted_port(flow)}, although pods match"
+        yield error("service", told, "see the finding port")
+    else:
+        yield error("service", f"the Service {name} has no endpoints", "see the finding selector")

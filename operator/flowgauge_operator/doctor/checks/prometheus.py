@@ -1,0 +1,247 @@
+"""Prometheus objects: whether they would take in what the operator makes, and may find the pods. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flowgauge_operator import names
+from flowgauge_operator.doctor import access, selectors
+from flowgauge_operator.doctor.checks.operator import change, escaped
+from flowgauge_operator.doctor.finding import Finding, error, listed, ok, unknown, unseen
+from flowgauge_operator.doctor.snapshot import Body, Snapshot, Unseen, title, where
+from flowgauge_operator.render import scrape
+
+_KEEP = (
+    "apiVersion: monitoring.coreos.com/v1\nkind: Prometheus\nmetadata: {name: main, namespace: monitoring}\nspec:\n"
+    "  serviceMonitorSelector: {}\n  serviceMonitorNamespaceSelector: {}\n  podMonitorSelector: {}\n"
+    "  podMonitorNamespaceSelector: {}\n  ruleSelector: {}\n  ruleNamespaceSelector: {}"
+)
+_LIMITS = (
+    "enforcedSampleLimit",
+    "enforcedTargetLimit",
+    "enforcedLabelLimit",
+    "enforcedBodySizeLimit",
+    "enforcedLabelValueLengthLimit",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """An object of ours that somebody has to select: real, or as the operator would make it."""
+
+    title: str
+    namespace: str
+    labels: Mapping[str, str]
+
+
+def objects(seen: Snapshot) -> Iterator[Finding]:
+    """Whether there is a Prometheus object, and whether it is paused."""
+    found = seen.prometheuses
+    if isinstance(found, Unseen):
+        if found.sort != "absent":
+            yield unseen("prometheus-object", "the Prometheus objects", found)
+        return
+    if not found:
+        told = "there is no Prometheus object: nothing is scraped and no rule is evaluated, whatever the operator makes"
+        yield error("prometheus-object", told, f"kubectl apply -f - <<EOF\n{_KEEP}\nEOF")
+    for body in found:
+        name = title(body)
+        if body["spec"].get("paused"):
+            remedy = (
+                f'kubectl patch {where(body)} --type=merge -p \'{{"spec":{{"paused":false}}}}\''
+            )
+            yield error(
+                "prometheus-object",
+                "it is paused: changes do not reach Prometheus",
+                remedy,
+                about=name,
+            )
+        else:
+            yield ok(
+                "prometheus-object",
+                f"there, version {body['spec'].get('version', 'by default')}",
+                about=name,
+            )
+        if limits := [f"{key} {body['spec'][key]}" for key in _LIMITS if body["spec"].get(key)]:
+            yield ok("prometheus-limits", f"it enforces {listed(limits)}", about=name)
+
+
+def monitors(seen: Snapshot) -> Iterator[Finding]:
+    """Whether a Prometheus object selects our monitors."""
+    for kind in ("ServiceMonitor", "PodMonitor"):
+        made = _monitors(seen, kind)
+        field = f"{kind[0].lower()}{kind[1:]}"
+        yield from _selected(seen, "monitor-selector", field, "monitorLabels", made)
+
+
+def rules(seen: Snapshot) -> Iterator[Finding]:
+    """Whether a Prometheus object selects our rules."""
+    yield from _selected(seen, "rule-selector", "rule", "ruleLabels", _rules(seen))
+
+
+def _monitors(seen: Snapshot, kind: str) -> list[Thing]:
+    if seen.workflow is None:
+        if kind == "PodMonitor":
+            return []
+        labels = dict(seen.options.monitor_labels)
+        made = [scrape.shared_monitor(space, labels) for space in _spaces(seen)]
+        return [_object(manifest) for manifest in made]
+    rendered = seen.workflow.rendered
+    if rendered is None:
+        return []
+    existing = real(seen.workflow.monitors, kind)
+    shared = {names.SHARED_MONITOR} if any(s.kind == kind for s in rendered.shares) else set()
+    own = [child for child in rendered.children if child["kind"] == kind]
+    wanted = shared | {child["metadata"]["name"] for child in own}
+    if present := [body for body in existing if body["metadata"]["name"] in wanted]:
+        return [_object(body) for body in present]
+    expected = (
+        [scrape.shared_monitor(seen.workflow.namespace, dict(seen.options.monitor_labels))]
+        if shared
+        else []
+    )
+    return [_object(body) for body in (*expected, *own)]
+
+
+def _rules(seen: Snapshot) -> list[Thing]:
+    if seen.workflow is None:
+        labels = {names.MANAGED_BY: names.MANAGER, names.NAME: "flowgauge"}
+        labels |= dict(seen.options.rule_labels)
+        return [Thing(f"PrometheusRules in {space}", space, labels) for space in _spaces(seen)]
+    if seen.workflow.rendered is None:
+        return []
+    own = [c for c in seen.workflow.rendered.children if c["kind"] == "PrometheusRule"]
+    wanted = {child["metadata"]["name"] for child in own}
+    existing = real(seen.workflow.rules, "PrometheusRule")
+    present = [body for body in existing if body["metadata"]["name"] in wanted]
+    return [_object(body) for body in (present or own)]
+
+
+def real(bodies: Any, kind: str) -> list[Body]:
+    """The objects of one kind among those that were seen."""
+    if isinstance(bodies, Unseen):
+        return []
+    return [body for body in bodies if body.get("kind", kind) == kind]
+
+
+def _object(body: Body) -> Thing:
+    meta = body["metadata"]
+    name = f"{body['kind']} {meta['namespace']}/{meta['name']}"
+    return Thing(name, meta["namespace"], meta.get("labels") or {})
+
+
+def _spaces(seen: Snapshot) -> Sequence[str]:
+    if isinstance(seen.workflows, Unseen):
+        return ()
+    return sorted({body["metadata"]["namespace"] for body in seen.workflows})
+
+
+def _selected(
+    seen: Snapshot, check: str, field: str, value: str, made: Iterable[Thing]
+) -> Iterator[Finding]:
+    prometheuses = seen.prometheuses
+    if isinstance(prometheuses, Unseen) or not prometheuses:
+        return
+    for thing in made:
+        reasons = {title(body): refusals(seen, body, field, thing) for body in prometheuses}
+        taking = [name for name, refused in reasons.items() if refused == []]
+        if taking:
+            yield ok(check, f"{thing.title} is selected by {listed(taking)}")
+        elif any(refused is None for refused in reasons.values()):
+            told = f"{thing.title}: the labels of namespaces could not be seen, which a selector goes by"
+            yield unknown(check, told, "kubectl auth can-i list namespaces")
+        else:
+            told = "; ".join(f"{name}: {', '.join(r or [])}" for name, r in reasons.items())
+            yield error(
+                check,
+                f"no Prometheus selects {thing.title}: {told}",
+                _remedy(seen, field, value, thing),
+            )
+
+
+def refusals(seen: Snapshot, body: Body, field: str, thing: Thing) -> list[str] | None:
+    """Why a Prometheus object does not take something in; None where that cannot be told."""
+    spec = body["spec"]
+    selector = spec.get(f"{field}Selector")
+    found = [f"{field}Selector is not set, so nothing is selected"] if selector is None else []
+    if selector is not None:
+        found += [f"{field}Selector: {text}" for text in selectors.misfits(selector, thing.labels)]
+    spaces = spec.get(f"{field}NamespaceSelector")
+    if spaces is None:
+        if thing.namespace != body["metadata"]["namespace"]:
+            found.append(
+                f"{field}NamespaceSelector is not set, so only its own namespace is looked into"
+            )
+    elif spaces:
+        labels = seen.labels_of(thing.namespace)
+        if labels is None:
+            return found or None
+        found += [
+            f"{field}NamespaceSelector: of the namespace {thing.namespace}, {text}"
+            for text in selectors.misfits(spaces, labels)
+        ]
+    return found
+
+
+def _remedy(seen: Snapshot, field: str, value: str, thing: Thing) -> str:
+    if isinstance(seen.prometheuses, Unseen):
+        return ""
+    body = seen.prometheuses[0]
+    selector = body["spec"].get(f"{field}Selector")
+    lines = []
+    patch = {}
+    if selector is None:
+        patch[f"{field}Selector"] = "{}"
+    elif selectors.misfits(selector, thing.labels):
+        wanted = {k: v for k, v in selectors.wanted(selector).items() if thing.labels.get(k) != v}
+        if wanted:
+            lines.append(change(seen, *(f"{value}.{escaped(k)}={v}" for k, v in wanted.items())))
+    spaces = body["spec"].get(f"{field}NamespaceSelector")
+    if spaces is None and thing.namespace != body["metadata"]["namespace"]:
+        patch[f"{field}NamespaceSelector"] = "{}"
+    elif spaces and not selectors.matches(spaces, seen.labels_of(thing.namespace) or {}):
+        labels = " ".join(f"{k}={v}" for k, v in selectors.wanted(spaces).items())
+        lines.append(f"kubectl label namespace {thing.namespace} {labels or '…'}")
+    if patch:
+        fields = ",".join(f'"{key}":{given}' for key, given in patch.items())
+        lines.append(f"kubectl patch {where(body)} --type=merge -p '{{\"spec\":{{{fields}}}}}'")
+    return "\n".join(lines)
+
+
+def rights(seen: Snapshot) -> Iterator[Finding]:
+    """Whether the ServiceAccount of each Prometheus may find targets where workflows are."""
+    if isinstance(seen.prometheuses, Unseen):
+        return
+    spaces = [seen.workflow.namespace] if seen.workflow else _spaces(seen)[:1]
+    for body in seen.prometheuses:
+        if body["spec"].get("apiserverConfig"):
+            told = "it reaches the API server with credentials of its own (apiserverConfig), which cannot be judged here"
+            yield unknown("prometheus-rights", told, about=title(body))
+            continue
+        yield from _may_discover(seen, body, spaces)
+
+
+def _may_discover(seen: Snapshot, body: Body, spaces: Sequence[str]) -> Iterator[Finding]:
+    wanted = access.of_prometheus(body, spaces)
+    if not wanted:
+        return
+    answers = {right: seen.reviews.get(right, Unseen("it was not asked")) for right in wanted}
+    denied = [right for right, answer in answers.items() if answer is False]
+    failed = next((answer for answer in answers.values() if isinstance(answer, Unseen)), None)
+    user, name = wanted[0].user, title(body)
+    if denied:
+        told = f"{user} may not {listed(r.spelled for r in denied)} in {listed(spaces)}: it finds no target there"
+        space, account = user.split(":")[2:]
+        remedy = (
+            f"kubectl create clusterrole {account}-discovery --verb=get,list,watch"
+            " --resource=pods,services,endpoints,endpointslices.discovery.k8s.io\n"
+            f"kubectl create clusterrolebinding {account}-discovery --clusterrole={account}-discovery"
+            f" --serviceaccount={space}:{account}"
+        )
+        yield error("prometheus-rights", told, remedy, about=name)
+    elif failed is not None:
+        yield unseen("prometheus-rights", f"what {user} may do", failed, about=name)
+    else:
+        yield ok("prometheus-rights", f"{user} may find targets in {listed(spaces)}", about=name)

@@ -1,0 +1,174 @@
+"""Rules and metrics: whether Prometheus has the rules, can evaluate them, and has the metrics that they need. Pure.
+
+Whether they are loaded is `verify`'s to say, which the operator asks as well; here it is explained.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Iterator
+
+from flowgauge import profiles
+from flowgauge.profiles import Profile
+from flowgauge_operator import duration, measure, names, verify
+from flowgauge_operator.doctor.finding import Finding, error, listed, ok, unknown, unseen, warning
+from flowgauge_operator.doctor.snapshot import Snapshot, Unseen, Workflow
+from flowgauge_operator.render import Rendered
+from flowgauge_operator.verify import Observation
+
+_RECORDED = ("workflow:", "slo:", "ALERTS", "up", "scrape_")
+
+
+def _observed(seen: Snapshot) -> tuple[Workflow, Rendered, Observation] | None:
+    flow = seen.workflow
+    if flow is None or flow.rendered is None or flow.observation is None:
+        return None
+    return flow, flow.rendered, flow.observation
+
+
+def loaded(seen: Snapshot) -> Iterator[Finding]:
+    """Whether Prometheus has loaded exactly these rules, and evaluates them."""
+    known = _observed(seen)
+    if known is None:
+        return
+    flow, rendered, observed = known
+    verdict = verify.loaded(rendered, flow.owner, observed)
+    if verdict.state is None:
+        yield unknown("rules", verdict.message, "see the finding prometheus-answers")
+    elif verdict.state or verdict.reason == "ScrapeJobNotLoaded":
+        yield ok(
+            "rules", f"Prometheus has all {len(rendered.rule_groups)} groups, of this revision"
+        )
+    elif verdict.reason == "RulesNotLoaded":
+        yield _not_loaded(flow, rendered, observed)
+    elif verdict.reason == "RuleFailing":
+        remedy = (
+            "the expression meets data that it was not made for: often two targets with one identity, or a series that"
+            " exists twice; see the finding scraped-once"
+        )
+        yield error("rules", verdict.message, remedy)
+    elif _is_skewed(seen):
+        told = "another revision of the rules, as it must be where operator and command line differ in version"
+        yield unknown("rules", told, "see the finding operator-version")
+    else:
+        remedy = "Prometheus reloads within a minute as a rule; if it stays so, look at prometheus-operator and the config-reloader"
+        yield warning("rules", verdict.message, remedy)
+
+
+def _is_skewed(seen: Snapshot) -> bool:
+    return any(
+        (operator.deployment["metadata"].get("labels") or {}).get("app.kubernetes.io/version")
+        != seen.version
+        for operator in seen.operators
+    )
+
+
+def _not_loaded(flow: Workflow, rendered: Rendered, observed: Observation) -> Finding:
+    missing = [group for group in rendered.rule_groups if group not in observed.groups]
+    own = names.child(flow.name, "rules")
+    told = f"Prometheus lacks {len(missing)} of {len(rendered.rule_groups)} rule groups: {listed(missing, 2)}"
+    if not isinstance(flow.rules, Unseen) and not any(
+        body["metadata"]["name"] == own for body in flow.rules
+    ):
+        told += f"; there is no PrometheusRule {own}"
+        return error("rules", told, f"kubectl -n {flow.namespace} describe mwf {flow.name}")
+    remedy = (
+        "see the finding rule-selector; if a Prometheus selects the object, prometheus-operator or Prometheus has rejected it:\n"
+        f"kubectl -n {flow.namespace} describe prometheusrule {own}\n"
+        "kubectl logs --all-namespaces -l app.kubernetes.io/name=prometheus-operator --tail=200 | grep -i "
+        f"{own}"
+    )
+    return error("rules", told, remedy)
+
+
+def families(seen: Snapshot) -> Iterator[Finding]:
+    """Whether every metric that the profile requires has series; else what there is instead."""
+    known = _observed(seen)
+    if known is None:
+        return
+    flow, rendered, observed = known
+    if observed.error:
+        yield unknown("families", observed.error, "see the finding prometheus-answers")
+        return
+    missing = verify.missing_families(rendered, flow.owner, observed)
+    if not missing:
+        count = len(rendered.required)
+        yield ok("families", f"all {count} metrics that the profile requires have series")
+        return
+    answer = seen.prometheus.answer("names")
+    if isinstance(answer, Unseen):
+        yield unseen("families", f"what there is instead of {listed(missing)}", answer)
+        return
+    present = sorted({series["metric"].get("__name__", "") for series in answer})
+    own = [name for name in present if not name.startswith(_RECORDED)]
+    yield _missing(flow, missing, own)
+
+
+def _missing(flow: Workflow, missing: list[str], own: list[str]) -> Finding:
+    told = f"no series of {listed(missing)}"
+    if not own:
+        remedy = "is the target up (finding targets), and does the program measure anything?"
+        return error("families", f"{told}; the workflow has no series of its own at all", remedy)
+    used = flow.spec.get("profile", "workflow")
+    better = [name for name in profiles_of(own) if name != used]
+    patch = f"kubectl -n {flow.namespace} patch mwf {flow.name} --type=merge -p"
+    if better:
+        told += f", but there are those of the profile {listed(better, 2)} ({listed(own, 3)})"
+        return error(
+            "families",
+            f"{told}; did you mean that profile?",
+            f'{patch} \'{{"spec":{{"profile":"{better[0]}"}}}}\'',
+        )
+    near = [match for name in missing for match in _near(name, own)]
+    hint = (
+        f"; there is {listed(near, 3)}: another prefix?" if near else f"; there is {listed(own, 4)}"
+    )
+    remedy = (
+        "let the program speak the profile's names (flowgauge profile show"
+        f" {used}), or describe its own in a WorkflowProfile (docs/writing-profiles.md)"
+    )
+    return error("families", told + hint, remedy)
+
+
+def profiles_of(present: Iterable[str]) -> list[str]:
+    """The built-in profiles all of whose required families are among these names, the most telling first."""
+    known = set(present)
+    found = [(_required(profiles.builtin(name)), name) for name in profiles.names()]
+    fitting = [(len(needed), name) for needed, name in found if needed and needed <= known]
+    return [name for _, name in sorted(fitting, key=lambda item: (-item[0], item[1]))]
+
+
+def _required(profile: Profile) -> set[str]:
+    return {measure.probe(f, native=False) for f in profile.families if f.required}
+
+
+def _near(name: str, own: Iterable[str]) -> list[str]:
+    """Names that end alike, or are spelled alike."""
+    listed_ = list(own)
+    ending = name.partition("_")[2]
+    alike = [one for one in listed_ if ending and one.endswith(ending)]
+    return alike or difflib.get_close_matches(name, listed_, 2, 0.75)
+
+
+def history(seen: Snapshot) -> Iterator[Finding]:
+    """Whether data is kept for as long as the objectives look back."""
+    known = _observed(seen)
+    if known is None or not known[1].slos or known[2].error:
+        return
+    flow, rendered, observed = known
+    # Whatever else keeps the rules from being loaded has a finding of its own.
+    only = dataclasses.replace(rendered, rule_groups=(), pool=None)
+    alone = Observation(retention=observed.retention, revisions={flow.owner: rendered.revision})
+    verdict = verify.loaded(only, flow.owner, alone)
+    longest = max((view.window for view in rendered.slos), key=duration.seconds)
+    kept = (
+        "for ever, or does not say"
+        if observed.retention is None
+        else f"for {duration.text(observed.retention)}"
+    )
+    if verdict.reason == "RetentionTooShort":
+        told = f"Prometheus keeps data {kept}, and objectives look back {longest}"
+        yield warning("history", told, f"in the Prometheus object: spec.retention: {longest}")
+    else:
+        yield ok("history", f"Prometheus keeps data {kept}; objectives look back {longest}")

@@ -1,0 +1,91 @@
+"""`flowgauge doctor`: connect, gather, examine, print."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from flowgauge_operator.doctor import asking, diagnosis, gather, report
+from flowgauge_operator.doctor.asking import ClusterError
+from flowgauge_operator.doctor.gather import Request
+from flowgauge_operator.doctor.servers import Reach
+from flowgauge_operator.doctor.snapshot import Snapshot, Unseen
+
+_WIDEST = 140
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Examine a cluster and perhaps a workflow; the exit code says what was found."""
+    try:
+        seen = _seen(arguments)
+    except ClusterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    findings = diagnosis.examine(seen)
+    if arguments.output == "json":
+        sys.stdout.write(report.as_json(seen, findings))
+    else:
+        sys.stdout.write(
+            report.text(
+                seen,
+                findings,
+                colour=_has_colours(arguments),
+                width=min(shutil.get_terminal_size((100, 24)).columns, _WIDEST),
+                quiet=arguments.quiet,
+            )
+        )
+    sys.stdout.flush()
+    return diagnosis.exit_code(findings, strict=arguments.strict)
+
+
+def _has_colours(arguments: argparse.Namespace) -> bool:
+    # https://no-color.org: the variable counts when it is not empty.
+    return sys.stdout.isatty() and not arguments.no_color and not os.environ.get("NO_COLOR")
+
+
+def _seen(arguments: argparse.Namespace) -> Snapshot:
+    reach = Reach(
+        arguments.prometheus,
+        arguments.alertmanager,
+        _token(arguments.bearer_token_file),
+        _file(arguments.ca_file),
+        arguments.timeout,
+    )
+    api, namespace = asking.connect(arguments.kubeconfig, arguments.context, arguments.timeout)
+    answer = api.get("/version")
+    if isinstance(answer, Unseen) and answer.sort in ("failed", "unauthorized"):
+        raise ClusterError(f"the API server at {api.address} cannot be asked: {answer.why}")
+    space, _, name = arguments.workflow.rpartition("/")
+    where = space or arguments.namespace or namespace
+    return gather.snapshot(
+        api,
+        Request(
+            version=metadata.version("flowgauge"),
+            namespace=where if name else "",
+            name=name,
+            operator_namespace=arguments.operator_namespace,
+            reach=reach,
+        ),
+    )
+
+
+def _token(path: str) -> str:
+    return Path(_file(path)).read_text(encoding="utf-8").strip() if path else ""
+
+
+def _file(path: str) -> str:
+    """The path of a file that can be read.
+
+    Raises:
+        ClusterError: it cannot be.
+    """
+    if path:
+        try:
+            Path(path).read_bytes()
+        except OSError as error:
+            raise ClusterError(f"{path} cannot be read: {error.strerror}") from error
+    return path

@@ -1,0 +1,1 @@
+"""Monitoring without Kubernetes: what Prometheus, Alertmanager and Grafana read from files. Pure."""
