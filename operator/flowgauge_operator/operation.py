@@ -206,7 +206,7 @@ class Operation:
             asyncio.create_task(self._verify(ending), name="verify"),
         ]
         if self._podwatch is not None:
-            tasks.append(asyncio.create_task(self._podwatch.run(stop), name="pods"))
+            tasks.append(asyncio.create_task(self._podwatch.run(ending), name="pods"))
         stopping = asyncio.create_task(stop.wait(), name="stop")
         try:
             done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
