@@ -62,7 +62,7 @@ scenes: setup ## a Prometheus with data to look at: FILE=workflow.yaml SCENARIO=
 # -- what is published ------------------------------------------------------------------------------------------------
 
 .PHONY: manifests
-manifests: $(VENV)/.done ## dist/install.yaml: the operator for kubectl apply --server-side -f (ARGS=--monitoring with its monitors)
+manifests: $(VENV)/.done ## dist/install.yaml: the operator for kubectl apply --server-side -f (ARGS="--values FILE", or --monitoring with its monitors)
 	@$(PY) -m rig.tools helm
 	@$(PY) hack/manifests.py $(ARGS)
 
