@@ -59,6 +59,13 @@ scenes: setup ## a Prometheus with data to look at: FILE=workflow.yaml SCENARIO=
 	@$(PY) -m rig.tools prometheus replay
 	@$(PY) -m scenes $(or $(FILE),examples/orders/workflow.yaml) --scenario $(or $(SCENARIO),failing) $(ARGS)
 
+# -- what is published ------------------------------------------------------------------------------------------------
+
+.PHONY: manifests
+manifests: $(VENV)/.done ## dist/install.yaml: the operator for kubectl apply --server-side -f (ARGS=--monitoring with its monitors)
+	@$(PY) -m rig.tools helm
+	@$(PY) hack/manifests.py $(ARGS)
+
 # -- tests ------------------------------------------------------------------------------------------------------------
 
 .PHONY: test
@@ -113,6 +120,10 @@ format: $(VENV)/.done ## format and mend what ruff can mend
 bench-operator: setup tools ## the operator with N workflows (default 1000) on a real API server, beside Sloth
 	@$(PY) -m rig.tools sloth
 	@$(RIG) exec -- $(PY) benchmarks/controllers.py --count $(or $(N),1000)
+
+.PHONY: bench-discovery
+bench-discovery: setup tools ## what looking for annotated pods costs among N pods (default 10000), in each mode
+	@$(RIG) exec -- $(PY) benchmarks/discovery.py --count $(or $(N),10000) $(ARGS)
 
 .PHONY: bench-rules
 bench-rules: setup tools ## the rules of objectives beside Sloth's and Pyrra's: how true, how dear (ARGS=--quick for a smoke check)

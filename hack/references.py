@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from flowgauge import profiles
 from flowgauge.profiles import Alert, Profile
 from flowgauge_operator import vocabulary
+from flowgauge_operator.doctor import catalogue, causes
 from flowgauge_operator.render import objective, rules
 
 _FILES = "../library/flowgauge/profiles/builtin"
@@ -151,6 +152,41 @@ def vocabularies() -> str:
                 for role in profiles.ROLES
                 if role != "target.up" and any(profile.by_role(role) for profile in known)
             ),
+        ),
+    )
+
+
+def checks() -> str:
+    """Every check of the doctor, and what a scrape can fail of."""
+    of_group = {
+        group: [check for check in catalogue.CHECKS if check.group == group]
+        for group in catalogue.GROUPS
+    }
+    return _page(
+        "Checks of flowgauge doctor",
+        "What `flowgauge doctor` looks at, and what to do in general. A finding itself says what was seen, and gives the exact",
+        "command. [doctor.md](doctor.md) says how to run it. Groups from *Workflow* on are about one workflow.",
+        *(
+            line
+            for group, found in of_group.items()
+            for line in (
+                "",
+                f"## {group}",
+                "",
+                *_table(
+                    ("check", "is fine when / tells", "what to do"),
+                    ((f"`{check.name}`", check.looks, check.remedy) for check in found),
+                ),
+            )
+        ),
+        "",
+        "## What a scrape can fail of",
+        "",
+        "The check `targets` reads Prometheus' own words for why a target is down:",
+        "",
+        *_table(
+            ("what it means", "what to do"),
+            ((cause.meaning, cause.remedy) for cause in causes.every()),
         ),
     )
 

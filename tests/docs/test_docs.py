@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import values
 from flowgauge import profiles
 from flowgauge_operator import cli, duration, measure, promql, settings, slo
 from flowgauge_operator.cli import plain
@@ -255,7 +256,7 @@ def test_every_metric_of_the_operator_is_in_the_table():
 
     counters = re.findall(r'_counter\(\s*"(\w+)"', telemetry)
     gauges = re.findall(r'_gauge\(\s*"(\w+)"', telemetry) + re.findall(
-        r'follow\(\s*"(\w+)"', operation
+        r'(?:follow|_labelled)\(\s*"(\w+)"', operation + telemetry
     )
     histograms = re.findall(r'Histogram\(\s*"(\w+)"', telemetry)
 
@@ -278,18 +279,17 @@ def test_every_verb_of_the_role_is_explained():
             assert word in rbac, word
 
 
-def test_every_value_of_the_chart_is_in_its_table():
-    values = yaml.safe_load((ROOT / "charts/flowgauge/values.yaml").read_text(encoding="utf-8"))
-    page = TEXTS["charts/flowgauge/README.md"]
+@pytest.mark.parametrize(
+    "chart", sorted(path.parent for path in (ROOT / "charts").glob("*/values.yaml"))
+)
+def test_every_value_of_a_chart_is_in_its_table(chart):
+    known = values.read((chart / "values.yaml").read_text(encoding="utf-8"))
+    page = TEXTS[f"charts/{chart.name}/README.md"]
 
-    def leaves(node, path):
-        if isinstance(node, dict) and node and path != "resources":
-            for key, child in node.items():
-                yield from leaves(child, f"{path}.{key}".lstrip("."))
-        else:
-            yield path
+    listed = re.findall(r"^\| `([\w.]+)` \|", page, re.MULTILINE)
 
-    assert [leaf for leaf in leaves(values, "") if f"`{leaf}`" not in page] == []
+    assert len(listed) > 10
+    assert listed == [value.name for value in values.leaves(known)]
 
 
 def expansions():

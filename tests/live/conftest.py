@@ -131,7 +131,15 @@ def _install(cluster: Cluster, release: str = FIRST, **values: Any) -> Operator:
         "prometheusRule": {"enabled": False},
         **values,
     }
-    installed = chart.install(cluster, CHART, path=[BIN], release=release, overrides=overrides)
+    installed = chart.install(
+        cluster,
+        CHART,
+        path=[BIN],
+        release=release,
+        overrides=overrides,
+        # Tests without an operator may have left the definitions of `crds/`.
+        flags=["--take-ownership", "--force-conflicts"],
+    )
     installed.wait_ready()
     return Operator(cluster, installed)
 
@@ -202,6 +210,12 @@ def orders(verifying: Operator, namespace: str, tmp_path: Path) -> Orders:
 def native_orders(verifying: Operator, namespace: str, tmp_path: Path) -> Orders:
     """The same, with native histograms."""
     return Orders(verifying, namespace, tmp_path, FLOWGAUGE_NATIVE_HISTOGRAMS="1")
+
+
+@pytest.fixture(scope="session")
+def start_orders() -> Callable[..., Orders]:
+    """Start the example's program in a namespace that several tests share."""
+    return Orders
 
 
 class Orders:

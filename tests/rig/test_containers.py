@@ -99,12 +99,12 @@ def test_a_secret_is_decoded():
 def test_a_volume_that_the_rig_lacks_is_an_error():
     pod = {
         "spec": {
-            "volumes": [{"name": "disk", "persistentVolumeClaim": {"claimName": "x"}}],
+            "volumes": [{"name": "disk", "hostPath": {"path": "/x"}}],
             "containers": [{"name": "web", "volumeMounts": [{"name": "disk", "mountPath": "/d"}]}],
         }
     }
 
-    with pytest.raises(containers.UnsupportedPod, match="persistentVolumeClaim"):
+    with pytest.raises(containers.UnsupportedPod, match="hostPath"):
         list(containers.volumes(pod, look_up))
 
 

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from flowgauge_operator import kinds
 from flowgauge_operator.doctor.snapshot import Access, Body, Installed, account
-from flowgauge_operator.kinds import Kind
-from flowgauge_operator.presence import Watched
+from flowgauge_operator.kinds import Kind, Watched
 from flowgauge_operator.render import Capabilities
 
 # Without these the operator goes on, and a condition tells what is left out.

@@ -6,9 +6,12 @@ JSON. Nothing is written but access reviews, nothing here asks for Secrets, and 
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
+import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -21,6 +24,7 @@ from kubernetes import client, config
 from flowgauge_operator.doctor.places import Way
 from flowgauge_operator.doctor.snapshot import Bodies, Unseen
 
+_OBJECT = re.compile(r"^(<.*?>|\w+\(.*?\)): ")
 _LARGEST = 256 * 1024 * 1024
 _AT_ONCE = 8
 _PAGE = 500
@@ -106,14 +110,35 @@ def connect(kubeconfig: str | None, context: str | None, timeout: float) -> tupl
     settings = client.Configuration()
     load: Any = config.load_config
     try:
-        load(config_file=kubeconfig, context=context, client_configuration=settings)
-        return Api(settings, timeout), _namespace(kubeconfig, context)
+        with _listening() as heard:
+            load(config_file=kubeconfig, context=context, client_configuration=settings)
+        api, namespace = Api(settings, timeout), _namespace(kubeconfig, context)
     except Exception as problem:  # the plugin's own errors are of any type
         told = " ".join(str(problem).split()) or type(problem).__name__
         raise ClusterError(
             f"no credentials for a cluster: {told}; name a kubeconfig by --kubeconfig or KUBECONFIG, and a context by"
             " --context"
         ) from problem
+    if heard:
+        raise ClusterError(f"the credential plugin of the kubeconfig failed: {'; '.join(heard)}")
+    return api, namespace
+
+
+@contextlib.contextmanager
+def _listening() -> Iterator[list[str]]:
+    """What is logged as an error meanwhile: the client logs that a plugin failed, and goes on as nobody."""
+    heard: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            heard.append(" ".join(record.getMessage().split()))
+
+    listener = Listener(logging.ERROR)
+    logging.getLogger().addHandler(listener)
+    try:
+        yield heard
+    finally:
+        logging.getLogger().removeHandler(listener)
 
 
 def _namespace(kubeconfig: str | None, context: str | None) -> str:
@@ -194,10 +219,12 @@ def _sent(
 
 def _words(problem: Exception) -> str:
     """What happened, without addresses of objects."""
-    if isinstance(problem, urllib3.exceptions.TimeoutError):
+    # Some versions call a connection that is refused a time-out as well.
+    is_refused = isinstance(problem, urllib3.exceptions.NewConnectionError)
+    if isinstance(problem, urllib3.exceptions.TimeoutError) and not is_refused:
         return "no answer in time"
     text = str(problem.args[-1] if problem.args else problem) or type(problem).__name__
-    return text.rpartition(">: ")[2]
+    return _OBJECT.sub("", text)
 
 
 def _date(text: str | None) -> datetime | None:

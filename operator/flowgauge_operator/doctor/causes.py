@@ -57,18 +57,18 @@ _CAUSES: tuple[tuple[str, Cause], ...] = (
         ),
     ),
     (
+        r"body size",
+        Cause(
+            "the page is larger than enforcedBodySizeLimit of the Prometheus object",
+            "expose less, or raise that limit",
+        ),
+    ),
+    (
         r"(sample|label|label_name|label_value|bucket)[_ a-z]*limit.*exceeded|limit exceeded|exceeds limit",
         Cause(
             "the target exposes more than the limit admits, so the whole scrape is dropped",
             "find the label with many values first; if so many are meant, raise spec.scrape.limits, or the enforced limits"
             " of the Prometheus object",
-        ),
-    ),
-    (
-        r"body size",
-        Cause(
-            "the page is larger than enforcedBodySizeLimit of the Prometheus object",
-            "expose less, or raise that limit",
         ),
     ),
     (
@@ -107,3 +107,8 @@ _ELSE = Cause("Prometheus could not scrape it", "try it from a pod beside Promet
 def of(message: str) -> Cause:
     """The cause that a target's last error speaks of."""
     return next((cause for text, cause in _CAUSES if re.search(text, message)), _ELSE)
+
+
+def every() -> list[Cause]:
+    """All causes that are known, for the documentation."""
+    return [*(cause for _, cause in _CAUSES), _ELSE]

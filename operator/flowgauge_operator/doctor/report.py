@@ -79,7 +79,7 @@ def _summary(findings: Iterable[Finding]) -> str:
         f"{count[level]} {plural.get(level, level) if count[level] != 1 else level}"
         for level in ("error", "warning", "unknown", "ok")
     ]
-    return f"{', '.join(parts)}. What each check means: {_DOCS}"
+    return f"{', '.join(parts)}\nwhat each check means: {_DOCS}"
 
 
 def document(seen: Snapshot, findings: Sequence[Finding]) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def prometheus(
         api, reach, reach.prometheus, ways, "/api/v1/status/buildinfo", "--prometheus"
     )
     if ask is None:
-        return Server(error=error), Observation(error=error.why if error else "")
+        return Server(error=error), Observation(error="Prometheus does not answer")
     flow = seen.workflow
     asked: dict[str, tuple[str, Query]] = {
         "build": ("/api/v1/status/buildinfo", {}),
@@ -152,11 +152,12 @@ def alertmanager(api: Api, reach: Reach, seen: Snapshot) -> Server:
         api, reach, reach.alertmanager, ways, "/api/v2/receivers", "--alertmanager"
     )
     if ask is None:
-        return Server(error=error)
+        return Server(error=error, name="Alertmanager")
     if seen.workflow is None:
-        return Server(way)
+        return Server(way, name="Alertmanager")
     owner = [f'namespace="{seen.workflow.namespace}"', f'monitored_workflow="{seen.workflow.name}"']
-    return Server(way, None, {"alerts": ask("/api/v2/alerts", {"filter": owner})})
+    answers = {"alerts": ask("/api/v2/alerts", {"filter": owner})}
+    return Server(way, None, answers, "Alertmanager")
 
 
 def _found(

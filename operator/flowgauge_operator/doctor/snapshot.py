@@ -103,10 +103,15 @@ class Server:
     way: str = ""
     error: Unseen | None = None
     answers: Mapping[str, Any] = field(default_factory=dict)
+    name: str = "Prometheus"
 
     def answer(self, question: str) -> Any:
-        """The answer to a question, or an `Unseen`."""
-        return self.error or self.answers.get(question, UNASKED)
+        """The answer to a question, or an `Unseen`; why the server does not answer is told once, by its own check."""
+        if self.error is not None:
+            return Unseen(
+                f"{self.name} does not answer", f"see the finding {self.name.lower()}-answers"
+            )
+        return self.answers.get(question, UNASKED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +184,7 @@ class Snapshot:
     capabilities: Capabilities = field(default_factory=Capabilities)
     workflows: Bodies = ()
     prometheus: Server = field(default_factory=Server)
-    alertmanager: Server = field(default_factory=Server)
+    alertmanager: Server = field(default_factory=lambda: Server(name="Alertmanager"))
     workflow: Workflow | None = None
 
     def labels_of(self, namespace: str) -> Mapping[str, str] | None:

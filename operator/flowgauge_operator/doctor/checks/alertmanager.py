@@ -6,31 +6,38 @@ from collections.abc import Iterator, Sequence
 
 from flowgauge_operator import kinds, names
 from flowgauge_operator.doctor import selectors
-from flowgauge_operator.doctor.checks.operator import upgrade
+from flowgauge_operator.doctor.checks.operator import change, escaped
 from flowgauge_operator.doctor.checks.prometheus import Thing, real, refusals
 from flowgauge_operator.doctor.finding import Finding, error, listed, ok, unseen, warning
 from flowgauge_operator.doctor.snapshot import Body, Snapshot, Unseen, title, where
 
 
 def answers(seen: Snapshot) -> Iterator[Finding]:
-    """Whether Prometheus answers the doctor."""
+    """Whether Prometheus and Alertmanager answer the doctor, and know each other."""
     if seen.prometheus.error is not None:
         yield unseen("prometheus-answers", "Prometheus", seen.prometheus.error)
-        return
-    built = seen.prometheus.answer("build")
-    version = "" if isinstance(built, Unseen) else f" {built.get('version', '')}"
-    yield ok("prometheus-answers", f"Prometheus{version} answers, {seen.prometheus.way}")
+    else:
+        built = seen.prometheus.answer("build")
+        version = "" if isinstance(built, Unseen) else f" {built.get('version', '')}"
+        yield ok("prometheus-answers", f"Prometheus{version} answers, {seen.prometheus.way}")
+        yield from _known(seen)
+    if seen.alertmanager.error is not None:
+        yield unseen("alertmanager-answers", "Alertmanager", seen.alertmanager.error)
+    else:
+        yield ok("alertmanager-answers", f"Alertmanager answers, {seen.alertmanager.way}")
+
+
+def _known(seen: Snapshot) -> Iterator[Finding]:
     known = seen.prometheus.answer("alertmanagers")
     if isinstance(known, Unseen):
         yield unseen("alertmanager-answers", "which Alertmanagers Prometheus knows", known)
     elif not known.get("activeAlertmanagers"):
         told = "Prometheus knows no Alertmanager: alerts fire and nobody is told"
-        remedy = "spec:\n  alerting:\n    alertmanagers: [{namespace: monitoring, name: alertmanager-operated, port: web}]"
-        yield warning("alertmanager-answers", told, f"in the Prometheus object:\n{remedy}")
-    if seen.alertmanager.error is not None:
-        yield unseen("alertmanager-answers", "Alertmanager", seen.alertmanager.error)
-    else:
-        yield ok("alertmanager-answers", f"Alertmanager answers, {seen.alertmanager.way}")
+        remedy = (
+            "in the Prometheus object:\nspec:\n  alerting:\n    alertmanagers:"
+            " [{namespace: monitoring, name: alertmanager-operated, port: web}]"
+        )
+        yield warning("alertmanager-answers", told, remedy)
 
 
 def objects(seen: Snapshot) -> Iterator[Finding]:
@@ -85,11 +92,10 @@ def _notifying(seen: Snapshot, found: Sequence[Body]) -> Iterator[Finding]:
     first = found[0]
     selector = first["spec"].get(f"{field}Selector")
     lines = []
-    if selector and (missing := selectors.wanted(selector)) and seen.operators:
+    if selector and (missing := selectors.wanted(selector)):
         lines.append(
-            upgrade(
-                seen.operators[0],
-                *(f"alertmanagerConfigLabels.{k}={v}" for k, v in missing.items()),
+            change(
+                seen, *(f"alertmanagerConfigLabels.{escaped(k)}={v}" for k, v in missing.items())
             )
         )
     patch = {f"{field}Selector": "{}"} if selector is None else {}

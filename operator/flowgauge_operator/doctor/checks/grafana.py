@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from flowgauge_operator import kinds, names, synchronized
 from flowgauge_operator.doctor import places, selectors
-from flowgauge_operator.doctor.checks.operator import upgrade
+from flowgauge_operator.doctor.checks.operator import change
 from flowgauge_operator.doctor.finding import Finding, error, listed, ok, unknown, unseen, warning
 from flowgauge_operator.doctor.places import Sidecar
 from flowgauge_operator.doctor.snapshot import Snapshot, Unseen, title
@@ -49,7 +49,7 @@ def _other_label(seen: Snapshot, one: Sidecar, labels: Mapping[str, str]) -> Fin
         f" {_pairs(labels)}: no dashboard reaches Grafana"
     )
     setting = f"grafana.dashboardLabel={one.label}={value}"
-    remedy = upgrade(seen.operators[0], setting) if seen.operators else f"--set {setting}"
+    remedy = change(seen, setting)
     return error("dashboard-sidecar", told, remedy, about=title(one.workload))
 
 
@@ -69,7 +69,7 @@ def _places(seen: Snapshot, fitting: Sequence[Sidecar]) -> Iterator[Finding]:
     if one.folder_annotation and one.folder_annotation != wanted:
         told = f"the sidecar reads the folder in the annotation {one.folder_annotation}, ours is {wanted}: dashboards come into its default folder"
         setting = f"grafana.folderAnnotation={one.folder_annotation}"
-        remedy = upgrade(seen.operators[0], setting) if seen.operators else f"--set {setting}"
+        remedy = change(seen, setting)
         yield warning("dashboard-sidecar", told, remedy, about=title(one.workload))
         return
     labels = _pairs(seen.options.dashboard_labels)
@@ -117,9 +117,9 @@ def _no_instance(seen: Snapshot, wanted: Mapping[str, str]) -> Finding:
     meta = body["metadata"]
     label = f"kubectl -n {meta['namespace']} label grafana.grafana.integreatly.org {meta['name']} {' '.join(f'{k}={v}' for k, v in wanted.items())}"
     remedy = [label]
-    if has and seen.operators:
+    if has:
         key, value = next(iter(has.items()))
-        remedy.append(f"or: {upgrade(seen.operators[0], f'grafana.instances={key}={value}')}")
+        remedy.append(f"or: {change(seen, f'grafana.instances={key}={value}')}")
     return error("grafana-instances", told, "\n".join(remedy))
 
 
@@ -129,7 +129,7 @@ def _reachable(seen: Snapshot, fitting: list[str], spaces: set[str]) -> Iterator
         told = (
             f"{listed(fitting)} is in another namespace, and --dashboard-cross-namespace is false"
         )
-        remedy = upgrade(seen.operators[0], "grafana.crossNamespace=true") if seen.operators else ""
+        remedy = change(seen, "grafana.crossNamespace=true")
         yield error("grafana-instances", told, remedy)
     else:
         yield ok("grafana-instances", f"GrafanaDashboards are for {listed(fitting)}")

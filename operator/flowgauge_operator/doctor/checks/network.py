@@ -35,7 +35,7 @@ def _of_one(
     policies = () if isinstance(flow.policies, Unseen) else flow.policies
     sources = scrapers(seen, body)
     for pod in found:
-        number = pods.number_of(pod, port)
+        number = pods.number_of(pod, port) or _any_port(pod)
         if number is None:
             continue
         target = party(seen, pod)
@@ -50,6 +50,11 @@ def _of_one(
                 return
     told = "no policy selects the pods" if not policies else "policies admit it"
     yield ok("network-policy", f"{title(body)} may reach the pods: {told}")
+
+
+def _any_port(pod: Body) -> int | None:
+    """Where the port has a wrong name, policies are looked at all the same, for the first port that there is."""
+    return next((p["containerPort"] for p in pods.declared(pod)), None)
 
 
 def scrapers(seen: Snapshot, body: Body) -> list[Party]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 
 from flowgauge_operator.doctor import places
@@ -25,7 +26,19 @@ def upgrade(operator: Installed, *settings: str) -> str:
     labels = operator.deployment["metadata"].get("labels") or {}
     name = labels.get("app.kubernetes.io/instance") or operator.name
     command = _UPGRADE.format(name=name, namespace=operator.namespace)
-    return " ".join((command, *(f"--set {setting}" for setting in settings)))
+    return " ".join((command, *(f"--set {shlex.quote(setting)}" for setting in settings)))
+
+
+def change(seen: Snapshot, *settings: str) -> str:
+    """The same for the first operator that was seen; where none was, what to say to helm."""
+    if seen.operators:
+        return upgrade(seen.operators[0], *settings)
+    return f"helm upgrade … {' '.join(f'--set {shlex.quote(setting)}' for setting in settings)}"
+
+
+def escaped(key: str) -> str:
+    """A label's key as a part of a path of helm's."""
+    return key.replace(".", r"\.")
 
 
 def there(seen: Snapshot) -> Iterator[Finding]:
@@ -232,7 +245,7 @@ def namespaces(seen: Snapshot) -> Iterator[Finding]:
     yield error(
         "operator-namespaces",
         told,
-        upgrade(operator, f"'namespaces={{{value}}}'"),
+        upgrade(operator, f"namespaces={{{value}}}"),
         about=about(operator),
     )
 

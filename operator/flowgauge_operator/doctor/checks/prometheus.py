@@ -8,7 +8,7 @@ from typing import Any
 
 from flowgauge_operator import names
 from flowgauge_operator.doctor import access, selectors
-from flowgauge_operator.doctor.checks.operator import upgrade
+from flowgauge_operator.doctor.checks.operator import change, escaped
 from flowgauge_operator.doctor.finding import Finding, error, listed, ok, unknown, unseen
 from flowgauge_operator.doctor.snapshot import Body, Snapshot, Unseen, title, where
 from flowgauge_operator.render import scrape
@@ -196,11 +196,8 @@ def _remedy(seen: Snapshot, field: str, value: str, thing: Thing) -> str:
         patch[f"{field}Selector"] = "{}"
     elif selectors.misfits(selector, thing.labels):
         wanted = {k: v for k, v in selectors.wanted(selector).items() if thing.labels.get(k) != v}
-        settings = [f"{value}.{k.replace('.', chr(92) + '.')}={v}" for k, v in wanted.items()]
-        if seen.operators and wanted:
-            lines.append(upgrade(seen.operators[0], *(f"'{setting}'" for setting in settings)))
-        elif wanted:
-            lines.append(f"helm upgrade … {' '.join(f'--set {setting!r}' for setting in settings)}")
+        if wanted:
+            lines.append(change(seen, *(f"{value}.{escaped(k)}={v}" for k, v in wanted.items())))
     spaces = body["spec"].get(f"{field}NamespaceSelector")
     if spaces is None and thing.namespace != body["metadata"]["namespace"]:
         patch[f"{field}NamespaceSelector"] = "{}"

@@ -162,7 +162,7 @@ def conditions(seen: Snapshot) -> Iterator[Finding]:
     look = f"kubectl -n {flow.namespace} describe mwf {flow.name}"
     told = [_condition(flow.body, kind) for kind in condition.types() if kind != "Ready"]
     for one in filter(None, told):
-        reason, text = one.get("reason", ""), f"{one['type']}: {one.get('message', '')}"
+        reason, text = one.get("reason", ""), str(one.get("message", ""))
         meaning = _MEANING.get(reason, "")
         remedy = f"{meaning}\n{look}".strip() if meaning else look
         if one["status"] == "False":

@@ -1,0 +1,718 @@
+"""`flowgauge doctor` on a real cluster: the usual mistakes are made on purpose, and it finds each.
+
+It runs as a user does: with a kubeconfig whose credentials come from a plugin, and through the API server to Prometheus.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+
+from flowgauge_operator import command
+from rig import tools
+
+pytestmark = pytest.mark.e2e
+
+ROOT = Path(__file__).resolve().parents[2]
+FLOWGAUGE = str(ROOT / ".venv/bin/flowgauge")
+SPACE = "doctor"
+READER = f"system:serviceaccount:{SPACE}:reader"
+PLUGIN = """\
+#!/bin/sh
+echo '{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": "%s"}}'
+"""
+
+# Whatever comes to port 9090 of an address is led to another.
+DOOR = """
+import asyncio, sys
+here, host, port = sys.argv[1:]
+async def pump(reader, writer):
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()
+    writer.close()
+async def lead(reader, writer):
+    inner, outer = await asyncio.open_connection(host, int(port))
+    await asyncio.gather(pump(reader, outer), pump(inner, writer), return_exceptions=True)
+async def main():
+    await (await asyncio.start_server(lead, here, 9090)).serve_forever()
+asyncio.run(main())
+"""
+
+
+@dataclass
+class Doctor:
+    """The command line, as one user of the cluster."""
+
+    kubeconfig: Path
+
+    def run(self, *arguments: str, env: dict[str, str] | None = None):
+        """Run the real program and return what it did."""
+        words = [FLOWGAUGE, "doctor", f"--kubeconfig={self.kubeconfig}", *arguments]
+        return subprocess.run(words, capture_output=True, text=True, env=os.environ | (env or {}))
+
+    def call(self, monkeypatch, capsys, *arguments: str):
+        """The same without the seconds that Python needs to start it: exit code, output, errors."""
+        words = ["flowgauge", "doctor", f"--kubeconfig={self.kubeconfig}", *arguments]
+        monkeypatch.setattr(sys, "argv", words)
+        return command.flowgauge(), *capsys.readouterr()
+
+    def findings(self, monkeypatch, capsys, *arguments: str):
+        """What it finds; the exit code always agrees."""
+        code, out, _ = self.call(monkeypatch, capsys, "-o", "json", *arguments)
+        found = json.loads(out)["findings"]
+        assert code == int(any(f["level"] == "error" for f in found))
+        return found
+
+
+@dataclass
+class Scene:
+    """A healthy workflow, and a user who examines it."""
+
+    orders: Any
+    doctor: Doctor
+
+    @property
+    def cluster(self):
+        return self.orders.operator.cluster
+
+    @property
+    def title(self):
+        return f"{self.orders.namespace}/orders"
+
+    def patch(self, spec):
+        """Change the workflow."""
+        self._patch(self.where, "merge", {"spec": spec})
+
+    @property
+    def where(self):
+        return ("mwf", "orders", f"--namespace={self.orders.namespace}")
+
+    @contextlib.contextmanager
+    def patched(self, kind, name, namespace, spec):
+        """Change some other object for a while."""
+        where = (kind, name, f"--namespace={namespace}")
+        with self.kept(where):
+            self._patch(where, "merge", {"spec": spec})
+            yield
+
+    @contextlib.contextmanager
+    def kept(self, where):
+        """Leave a spec as it was."""
+        before = self.cluster.get(*where)["spec"]
+        try:
+            yield
+        finally:
+            mend = {"op": "replace", "path": "/spec", "value": before}
+            self._patch(where, "json", [mend])
+
+    def _patch(self, where, sort, body):
+        self.cluster.kubectl("patch", *where, f"--type={sort}", f"--patch={json.dumps(body)}")
+
+    def wait_whole(self):
+        """Wait until Prometheus scrapes both pods."""
+        query = f'up{{namespace="{self.orders.namespace}",monitored_workflow="orders"}}'
+        self.cluster.wait_for(
+            lambda: [s["value"][1] for s in self.cluster.prometheus_query(query)] == ["1", "1"],
+            60,
+            "both targets",
+        )
+
+    @contextlib.contextmanager
+    def applied(self, *objects):
+        """Objects that are there for a while."""
+        self.cluster.apply(objects)
+        try:
+            yield
+        finally:
+            text = yaml.safe_dump_all(objects)
+            self.cluster.kubectl("delete", "--ignore-not-found", "--filename=-", stdin=text)
+
+
+@pytest.fixture(scope="module")
+def alone(verifying):
+    """No Deployments of operators but one: those of other tests, whose processes rest, would fight on paper."""
+    cluster, ours = verifying.cluster, verifying.release.containers[0].pod["metadata"]["labels"]
+    selector = "--selector=app.kubernetes.io/name=flowgauge-operator"
+    found = cluster.get("deployments", "--all-namespaces", selector)["items"]
+    key = "app.kubernetes.io/instance"
+    others = [d for d in found if d["metadata"]["labels"][key] != ours[key]]
+    for body in others:
+        where = f"--namespace={body['metadata']['namespace']}"
+        # Their pods stay: the tokens of their processes are bound to them.
+        cluster.kubectl("delete", "deployment", body["metadata"]["name"], where, "--cascade=orphan")
+    yield verifying
+    for body in others:
+        kept = ("name", "namespace", "labels")
+        body["metadata"] = {k: v for k, v in body["metadata"].items() if k in kept}
+        body.pop("status")
+    cluster.apply(others)
+
+
+@pytest.fixture(scope="module")
+def door(stack):
+    """A pod at whose address Prometheus answers, so that the Service of prometheus-operator leads somewhere."""
+    labels = {"app.kubernetes.io/name": "prometheus", "operator.prometheus.io/name": "main"}
+    container = {"name": "p", "image": "rig/p", "ports": [{"name": "web", "containerPort": 9090}]}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "prometheus-door", "namespace": "monitoring", "labels": labels},
+        "spec": {"automountServiceAccountToken": False, "containers": [container]},
+    }
+    stack.deploy([pod])
+    selector = "operator.prometheus.io/name=main"
+    found = stack.wait_for(
+        lambda: [p for p in stack.pods("monitoring", selector) if p["status"].get("podIP")],
+        30,
+        "the pod of the door",
+    )
+    words = [sys.executable, "-c", DOOR, found[0]["status"]["podIP"], *_split(stack.prometheus_url)]
+    with subprocess.Popen(words) as process:
+        yield
+        process.terminate()
+    stack.kubectl("delete", "pod", "prometheus-door", "--namespace=monitoring")
+
+
+def _split(url):
+    parts = urlsplit(url)
+    return parts.hostname, str(parts.port)
+
+
+def _kubeconfig(cluster, folder, name, user):
+    path = folder / name
+    path.write_text(
+        yaml.safe_dump(
+            {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "clusters": [
+                    {
+                        "name": "c",
+                        "cluster": {
+                            "server": cluster.server,
+                            "certificate-authority": str(cluster.ca_file),
+                        },
+                    }
+                ],
+                "users": [{"name": "u", "user": user}],
+                "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+                "current-context": "x",
+            }
+        )
+    )
+    return path
+
+
+def _token(cluster, name):
+    return cluster.kubectl("create", "token", name, f"--namespace={SPACE}").strip()
+
+
+@pytest.fixture(scope="module")
+def kubeconfigs(stack, tmp_path_factory):
+    """Of a user who may see everything, by a plugin, and of one who may see nothing."""
+    folder = tmp_path_factory.mktemp("kubeconfigs")
+    stack.create_namespace(SPACE)
+    for name in ("reader", "nobody"):
+        stack.kubectl("create", "serviceaccount", name, f"--namespace={SPACE}")
+    # As the documentation says, and no more.
+    _, _, role = (ROOT / "docs/doctor.md").read_text().partition("```yaml\napiVersion: rbac")
+    role = yaml.safe_load(f"apiVersion: rbac{role.partition('```')[0]}")
+    stack.apply([role])
+    roles = ("view", role["metadata"]["name"])
+    for name in roles:
+        stack.kubectl(
+            "create", "clusterrolebinding", f"doctor-{name}", f"--clusterrole={name}",
+            f"--serviceaccount={SPACE}:reader",
+        )  # fmt: skip
+    plugin = folder / "plugin"
+    plugin.write_text(PLUGIN % _token(stack, "reader"))
+    plugin.chmod(0o700)
+    by_plugin = {
+        "exec": {
+            "apiVersion": "client.authentication.k8s.io/v1",
+            "command": str(plugin),
+            "interactiveMode": "Never",
+        }
+    }
+    yield {
+        "reader": _kubeconfig(stack, folder, "reader", by_plugin),
+        "nobody": _kubeconfig(stack, folder, "nobody", {"token": _token(stack, "nobody")}),
+        "stranger": _kubeconfig(stack, folder, "stranger", {"token": "wrong"}),
+    }
+    stack.kubectl("delete", "clusterrolebinding", *(f"doctor-{name}" for name in roles))
+    stack.kubectl("delete", "clusterrole", role["metadata"]["name"])
+    stack.delete_namespace(SPACE)
+
+
+@pytest.fixture(scope="module")
+def home(stack):
+    """One namespace for all tests: what each changes, it changes back."""
+    stack.create_namespace("orchard")
+    yield "orchard"
+    stack.delete_namespace("orchard")
+
+
+@pytest.fixture(scope="module")
+def whole(alone, door, home, kubeconfigs, start_orders, tmp_path_factory):
+    """A workflow that is Ready."""
+    orders = start_orders(alone, home, tmp_path_factory.mktemp("orders"))
+    orders.monitor()
+    alone.wait_condition("Ready", "True", home, timeout=60)
+    return Scene(orders, Doctor(kubeconfigs["reader"]))
+
+
+@pytest.fixture
+def scene(whole):
+    """The same, as it was before each test."""
+    whole.wait_whole()
+    with whole.kept(whole.where):
+        yield whole
+
+
+@pytest.fixture
+def examine(monkeypatch, capsys, whole):
+    """Run the doctor on the workflow, or with other arguments."""
+
+    def run(*arguments):
+        return whole.doctor.findings(monkeypatch, capsys, *(arguments or (whole.title,)))
+
+    return run
+
+
+def of(findings, check, level=None):
+    """The findings of a check."""
+    return [f for f in findings if f["check"] == check and level in (None, f["level"])]
+
+
+def the(findings, check, level):
+    """The only finding of a check with a level."""
+    found = of(findings, check, level)
+    assert len(found) == 1, [f for f in findings if f["check"] == check]
+    return found[0]
+
+
+def test_a_healthy_workflow_yields_no_error_and_no_warning(whole):
+    done = whole.doctor.run(whole.title, "-o", "json")
+
+    document = json.loads(done.stdout)
+    assert [f for f in document["findings"] if f["level"] in ("error", "warning")] == []
+    assert done.returncode == 0, done.stderr
+    assert document["prometheus"] == (
+        "through the API server, Service monitoring/prometheus-operated:web"
+    )
+    # What the rig has not, nobody can see; everything else is fine.
+    unknown = {f["check"] for f in document["findings"] if f["level"] == "unknown"}
+    assert unknown == {"prometheus-rights", "dashboard-sidecar", "notifications"}
+    fine = {f["check"] for f in document["findings"] if f["level"] == "ok"}
+    assert fine >= {"targets", "rules", "families", "network-policy", "operator-rights", "port"}
+
+
+def test_the_cluster_alone_is_examined_too(whole):
+    done = whole.doctor.run("--no-color")
+
+    assert done.returncode == 0, done.stdout
+    assert "the cluster as a whole" in done.stdout
+    assert "\x1b" not in done.stdout
+
+
+def test_what_cannot_be_seen_fails_when_somebody_is_strict(whole, monkeypatch, capsys):
+    assert whole.doctor.call(monkeypatch, capsys)[0] == 0
+    assert whole.doctor.call(monkeypatch, capsys, "--strict")[0] == 1
+
+
+def test_prometheus_may_be_named(whole, stack, examine):
+    found = examine(whole.title, f"--prometheus={stack.prometheus_url}")
+    assert stack.prometheus_url in the(found, "prometheus-answers", "ok")["seen"]
+
+    found = examine(whole.title, "--prometheus=http://127.0.0.1:1")
+    told = the(found, "prometheus-answers", "unknown")
+    assert "refused" in told["seen"]
+
+
+MISTAKES = [
+    pytest.param(
+        {"scrape": {"port": "metric"}},
+        ("port", "error", "no container of .* has a port named metric; the containers declare metrics"),
+        id="wrong port name",
+    ),
+    pytest.param(
+        {"selector": {"matchLabels": {"app": "order"}}},
+        ("selector", "error", "matches no pod in orchard; did you mean app=orders"),
+        id="selector matches nothing",
+    ),
+    pytest.param(
+        {"profile": "contd"},
+        ("families", "error", "those of the profile workflow"),
+        id="wrong profile",
+    ),
+    pytest.param(
+        {"profile": "workflows"},
+        ("profile", "error", "there is no profile workflows; did you mean workflow"),
+        id="profile missing",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("spec", "expected"), MISTAKES)
+def test_a_mistake_in_the_spec_is_found(scene, examine, spec, expected):
+    scene.patch(spec)
+
+    check, level, words = expected
+    found = the(examine(), check, level)
+    assert _matches(words, found["seen"]), found
+    assert found["remedy"]
+
+
+def _matches(words, text):
+    return re.search(words, text)
+
+
+@pytest.mark.parametrize(
+    ("scrape", "words"),
+    [({"port": 9999}, "nobody listens on that port"), ({"path": "/nope"}, "not at this path")],
+    ids=["wrong port", "wrong path"],
+)
+def test_a_target_that_is_down_is_explained(scene, examine, scrape, words):
+    scene.patch({"scrape": scrape})
+    scene.orders.operator.wait(
+        lambda: scene.cluster.prometheus_query('sum(up{namespace="orchard"}) == 0'),
+        "the targets to be down",
+        60,
+    )
+
+    found = examine()
+
+    assert words in the(found, "targets", "error")["seen"]
+    assert len(of(found, "port", "warning")) == ("port" in scrape)
+
+
+def test_the_remedy_for_a_port_name_is_a_command_that_mends_it(scene, examine):
+    scene.patch({"scrape": {"port": "metric"}})
+    remedy = the(examine(), "port", "error")["remedy"]
+    assert remedy.startswith("kubectl ")
+
+    scene.cluster.kubectl(*_words(remedy)[1:])
+
+    assert the(examine(), "port", "ok")
+
+
+def _words(line):
+    return shlex.split(line)
+
+
+def test_selectors_that_leave_our_objects_out_are_found(scene, examine):
+    spec = {
+        "ruleSelector": {"matchLabels": {"release": "kps"}},
+        "serviceMonitorSelector": {"matchLabels": {"release": "kps"}},
+        "serviceMonitorNamespaceSelector": {"matchLabels": {"team": "fruit"}},
+    }
+    with scene.patched("prometheus", "main", "monitoring", spec):
+        found = examine()
+
+    rules, monitors = the(found, "rule-selector", "error"), the(found, "monitor-selector", "error")
+    assert "ruleSelector: label release=kps is missing" in rules["seen"]
+    assert "--set ruleLabels.release=kps" in rules["remedy"]
+    assert "of the namespace orchard, label team=fruit is missing" in monitors["seen"]
+    assert "kubectl label namespace orchard team=fruit" in monitors["remedy"]
+
+
+def test_no_selector_at_all_is_not_everything(scene, examine):
+    with scene.patched("prometheus", "main", "monitoring", {"ruleSelector": None}):
+        found = the(examine(), "rule-selector", "error")
+
+    assert "ruleSelector is not set, so nothing is selected" in found["seen"]
+    assert """-p '{"spec":{"ruleSelector":{}}}'""" in found["remedy"]
+
+
+def test_a_prometheus_that_may_not_look_for_targets_is_found(scene, examine):
+    second = {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "Prometheus",
+        "metadata": {"name": "second", "namespace": SPACE},
+        "spec": {"serviceAccountName": "nobody", "serviceMonitorSelector": {}, "replicas": 0},
+    }
+    with scene.applied(second):
+        found = the(examine(), "prometheus-rights", "error")
+        assert "may not list pods, watch pods, list services" in found["seen"]
+        for line in found["remedy"].splitlines():
+            scene.cluster.kubectl(*_words(line)[1:])
+        mended = examine()
+    for kind in ("clusterrole", "clusterrolebinding"):
+        scene.cluster.kubectl("delete", kind, "nobody-discovery")
+
+    assert the(mended, "prometheus-rights", "ok")
+
+
+def test_a_right_that_the_operator_lacks_is_found(scene, examine):
+    role = scene.cluster.get("clusterrole", "verifying")
+    rules = json.loads(json.dumps(role["rules"]))
+    for rule in rules:
+        if "prometheusrules" in rule["resources"]:
+            rule["verbs"].remove("patch")
+    try:
+        _put(scene.cluster, "verifying", rules)
+        found = scene.orders.operator.wait(
+            lambda: of(examine(), "operator-rights", "error"), "the missing right"
+        )
+    finally:
+        _put(scene.cluster, "verifying", role["rules"])
+
+    assert "may not patch servicemonitors.monitoring.coreos.com" in found[0]["seen"]
+    assert "--as=system:serviceaccount:flowgauge-system:verifying" in found[0]["remedy"]
+
+
+def _put(cluster, name, rules):
+    cluster.kubectl(
+        "patch", "clusterrole", name, "--type=merge", f"--patch={json.dumps({'rules': rules})}"
+    )
+
+
+def test_an_old_definition_is_found(scene, examine):
+    crd = "monitoredworkflows.flowgauge.dev"
+    path = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/scrape/properties"
+    body = scene.cluster.get("crd", crd)
+    field = _at(body, f"{path}/nativeHistograms")
+    _patch_crd(scene.cluster, crd, {"op": "remove", "path": f"{path}/nativeHistograms"})
+    try:
+        found = the(examine(), "crd-fields", "error")
+    finally:
+        _patch_crd(
+            scene.cluster, crd, {"op": "add", "path": f"{path}/nativeHistograms", "value": field}
+        )
+
+    assert "it lacks spec.scrape.nativeHistograms" in found["seen"]
+    assert "kubectl apply --server-side -f crds/" in found["remedy"]
+
+
+def _patch_crd(cluster, name, *operations):
+    cluster.kubectl("patch", "crd", name, "--type=json", f"--patch={json.dumps(operations)}")
+
+
+def _at(body, path):
+    for part in path.strip("/").split("/"):
+        body = body[int(part)] if isinstance(body, list) else body[part]
+    return body
+
+
+def test_a_second_operator_that_is_down_old_and_without_a_prometheus_is_found(scene, examine):
+    labels = {"app.kubernetes.io/name": "flowgauge-operator", "app.kubernetes.io/instance": "old"}
+    container = {
+        "name": "o",
+        "image": "r.example/flowgauge:0.0.9",
+        "command": ["flowgauge-operator"],
+    }
+    other = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "old", "namespace": SPACE, "labels": labels},
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
+        },
+    }
+    with scene.applied(other):
+        found = examine()
+
+    assert "none of its 1 replicas is ready" in the(found, "operator", "error")["seen"]
+    assert "0.0.9" in the(found, "operator-version", "warning")["seen"]
+    assert "no --prometheus-url" in the(found, "operator-flags", "warning")["seen"]
+    assert "each undoes what the other writes" in the(found, "operator-single", "error")["seen"]
+    assert "may not list monitoredworkflows" in the(found, "operator-rights", "error")["seen"]
+
+
+def test_no_operator_at_all_is_found(scene, examine):
+    cluster, name = scene.cluster, scene.orders.operator.release.manifests
+    body = next(m for m in name if m["kind"] == "Deployment")
+    where = f"--namespace={body['metadata']['namespace']}"
+    cluster.kubectl("delete", "deployment", body["metadata"]["name"], where, "--cascade=orphan")
+    try:
+        found = the(examine(), "operator", "error")
+    finally:
+        cluster.deploy([body])
+
+    assert "no Deployment runs flowgauge-operator" in found["seen"]
+    assert found["remedy"].startswith("helm upgrade --install flowgauge")
+
+
+@pytest.mark.parametrize(
+    ("env", "words"),
+    [
+        ({"LABEL": "dashboards", "LABEL_VALUE": "yes", "NAMESPACE": "ALL"}, "looks for the label dashboards=yes"),
+        ({"LABEL": "grafana_dashboard"}, "looks into doctor only, not into orchard"),
+    ],
+    ids=["label", "namespace"],
+)  # fmt: skip
+def test_a_sidecar_that_passes_our_dashboards_by_is_found(scene, examine, env, words):
+    container = {
+        "name": "grafana-sc-dashboard",
+        "image": "quay.io/kiwigrid/k8s-sidecar:1.30.0",
+        "env": [{"name": key, "value": value} for key, value in env.items()],
+    }
+    labels = {"app.kubernetes.io/name": "grafana"}
+    grafana = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "grafana", "namespace": SPACE},
+        "spec": {
+            "replicas": 0,
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
+        },
+    }
+    with scene.applied(grafana):
+        found = the(examine(), "dashboard-sidecar", "error")
+
+    assert words in found["seen"]
+
+
+def test_dashboards_for_no_grafana_are_found(scene, examine):
+    scene.cluster.install_grafana_operator()
+    grafana = {
+        "apiVersion": "grafana.integreatly.org/v1beta1",
+        "kind": "Grafana",
+        "metadata": {"name": "main", "namespace": SPACE, "labels": {"team": "fruit"}},
+        "spec": {},
+    }
+    try:
+        with scene.applied(grafana):
+            scene.patch({"dashboard": {"mode": "GrafanaDashboard"}})
+            found = the(examine(), "grafana-instances", "error")
+    finally:
+        folder = tools.crds("grafana-operator")
+        scene.cluster.kubectl("delete", "--wait=false", f"--filename={folder}")
+
+    assert "are for Grafana objects with dashboards=grafana" in found["seen"]
+    assert "Grafana doctor/main has team=fruit" in found["seen"]
+    assert "grafana.instances=team=fruit" in found["remedy"]
+
+
+def test_an_alertmanager_that_does_not_take_our_configuration_is_found(scene, examine):
+    scene.patch({"notify": {"receiver": {"webhook": {"url": "http://127.0.0.1:1/"}}}})
+    spec = {"alertmanagerConfigSelector": {"matchLabels": {"team": "fruit"}}}
+    with scene.patched("alertmanager", "main", "monitoring", spec):
+        found = the(examine(), "alertmanager-object", "error")
+
+    assert "alertmanagerConfigSelector: label team=fruit is missing" in found["seen"]
+    assert "alertmanagerConfigLabels.team=fruit" in found["remedy"]
+    assert the(examine(), "alertmanager-object", "ok")
+
+
+def test_a_network_policy_in_the_way_is_found_and_its_remedy_opens_the_way(scene, examine):
+    deny = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "deny", "namespace": scene.orders.namespace},
+        "spec": {"podSelector": {}, "policyTypes": ["Ingress"]},
+    }
+    with scene.applied(deny):
+        found = the(examine(), "network-policy", "error")
+        _, _, text = found["remedy"].partition("<<EOF\n")
+        with scene.applied(json.loads(text.removesuffix("\nEOF"))):
+            mended = examine()
+
+    assert "NetworkPolicy deny in orchard admits nothing from Prometheus monitoring/main" in found["seen"]  # fmt: skip
+    assert the(mended, "network-policy", "ok")
+
+
+def test_pods_that_are_scraped_twice_are_found(scene, examine):
+    monitor = {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PodMonitor",
+        "metadata": {"name": "mine", "namespace": scene.orders.namespace},
+        "spec": {
+            "selector": {"matchLabels": {"app": "orders"}},
+            "podMetricsEndpoints": [{"port": "metrics"}],
+        },
+    }
+    with scene.applied(monitor):
+        scene.orders.operator.wait(
+            lambda: scene.cluster.prometheus_query('up{job="orchard/mine"}'), "the second job", 60
+        )
+        found = the(examine(), "scraped-once", "warning")
+
+    assert "also scraped by the job orchard/mine" in found["seen"]
+
+
+def test_what_fires_is_followed_to_its_receiver(scene, examine):
+    scene.patch({"alerts": {"extra": [{"name": "Try", "expr": "vector(1)"}]}})
+    scene.orders.operator.wait(
+        lambda: [a for a in scene.cluster.alerts() if a["labels"]["alertname"].endswith("Try")],
+        "the alert in Alertmanager",
+        60,
+    )
+
+    found = examine()
+
+    assert "Try" in the(found, "firing", "warning")["seen"]
+    assert "goes to nobody" in the(found, "delivered", "ok")["seen"]
+
+
+def test_a_name_that_does_not_exist_is_told_with_those_that_are_near(scene, examine):
+    found = the(examine("orchard/order"), "workflow", "error")
+
+    assert found["seen"] == (
+        "there is no MonitoredWorkflow orchard/order; did you mean orchard/orders?"
+    )
+
+
+def test_who_may_see_nothing_is_told_so_and_nothing_passes_for_fine(whole, kubeconfigs):
+    done = Doctor(kubeconfigs["nobody"]).run(whole.title, "-o", "json")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)["findings"]
+    assert {f["check"] for f in found if f["level"] == "ok"} <= {
+        "api-server", "clock", "grafana-operator", "crds",
+    }  # fmt: skip
+    told = the(found, "own-rights", "unknown")
+    assert f"you (system:serviceaccount:{SPACE}:nobody) may not list" in told["seen"]
+    assert "kubectl auth can-i list" in told["remedy"]
+    assert "forbidden" in the(found, "workflow", "unknown")["seen"]
+
+
+def test_a_cluster_that_cannot_be_asked_is_another_exit_code(kubeconfigs, tmp_path, monkeypatch, capsys):  # fmt: skip
+    code, _, told = Doctor(kubeconfigs["stranger"]).call(monkeypatch, capsys)
+    assert code == 2
+    assert "not accepted (401)" in told
+
+    nowhere = tmp_path / "nowhere"
+    nowhere.write_text(kubeconfigs["nobody"].read_text().replace(":6443", ":1"))
+    code, _, told = Doctor(nowhere).call(monkeypatch, capsys, "--timeout=2")
+    assert code == 2
+    assert "cannot be asked: Failed to establish a new connection" in told
+
+    code, _, told = Doctor(tmp_path / "none").call(monkeypatch, capsys)
+    assert code == 2
+    assert "name a kubeconfig by --kubeconfig" in told
+
+
+def test_a_plugin_that_fails_is_told(whole, tmp_path, monkeypatch, capsys):
+    broken = tmp_path / "broken"
+    broken.write_text(whole.doctor.kubeconfig.read_text().replace("/plugin", "/no-such-plugin"))
+
+    code, _, told = Doctor(broken).call(monkeypatch, capsys)
+
+    assert code == 2
+    assert "no-such-plugin" in told
+
+
+def test_it_writes_nothing_but_reviews_and_reads_no_secret(whole):
+    requests = list(whole.cluster.audit(READER))
+
+    assert requests
+    assert {r.resource for r in requests if r.is_write} <= {
+        "selfsubjectaccessreviews", "subjectaccessreviews", "selfsubjectreviews",
+    }  # fmt: skip
+    assert not [r for r in requests if r.resource == "secrets"]
