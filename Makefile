@@ -148,6 +148,11 @@ package: $(VENV)/.done ## wheel, sdist, charts, install.yaml and their checksums
 	@$(MAKE) --no-print-directory charts manifests
 	@$(PY) hack/package.py
 
+.PHONY: charts
+charts: $(VENV)/.done ## both charts in dist/, ready to install; completes charts/flowgauge-stack in place
+	@$(PY) -m rig.tools prometheus-operator helm
+	@$(PY) hack/charts.py
+
 .PHONY: image
 image: $(VENV)/.done ## the operator's image by podman or docker: IMAGE=name TAG=tag BASE=image ENGINE=podman PYTHON_VERSION=3.11
 	@$(PY) -m image build $(_IMAGE_FLAGS) $(if $(BASE),--base=$(BASE)) $(if $(TAG),--tag=$(TAG))
