@@ -95,8 +95,8 @@ def _reproducible(archive: bytes) -> bytes:
         gzip.GzipFile(fileobj=packed, mode="wb", mtime=0, filename="") as stream,
         tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as made,
     ):
-        # Chart.yaml stays first: helm wants to find it without reading everything.
-        for member in given.getmembers():
+        # Helm takes dependencies in any order. Sorted by name, Chart.yaml still comes before what its chart has.
+        for member in sorted(given.getmembers(), key=lambda member: member.name):
             entry = tarfile.TarInfo(member.name)
             entry.size = member.size
             entry.mode = 0o644

@@ -404,7 +404,11 @@ def test_an_upgrade_keeps_the_password_and_brings_the_definitions_up_to_date(sta
         '--patch=[{"op": "remove", "path": "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/sampleLimit"}]',
     )
 
-    stack.release.upgrade(package, overrides=QUICK | {"grafana": {"env": {"GF_LOG_LEVEL": "warn"}}})
+    more = {
+        "grafana": {"env": {"GF_LOG_LEVEL": "warn"}},
+        "prometheus": {**QUICK["prometheus"], "thanos": {"enabled": True}},
+    }
+    stack.release.upgrade(package, overrides=QUICK | more)
 
     assert password(cluster) == before
     assert len(before) == 32
@@ -413,6 +417,13 @@ def test_an_upgrade_keeps_the_password_and_brings_the_definitions_up_to_date(sta
     assert "sampleLimit" in schema["properties"]["spec"]["properties"]
     jobs = cluster.get("jobs", f"--namespace={NAMESPACE}")["items"]
     assert jobs == []
+
+    def has_sidecar():
+        pod = cluster.get("pod", f"prometheus-{NAME}-0", f"--namespace={NAMESPACE}")
+        return "thanos-sidecar" in [item["name"] for item in pod["spec"]["containers"]]
+
+    # Pod Security admits it, too.
+    stack.wait(has_sidecar, "Thanos' sidecar")
 
 
 def test_uninstalled_it_leaves_definitions_and_grafanas_data_only(stack, package):
