@@ -30,6 +30,7 @@ class Stream:
 
     def __init__(self, listed=(), *streams):
         self.listed, self.streams, self.asked, self.denied = list(listed), list(streams), [], ""
+        self.silent = asyncio.Event()
 
     async def may(self, verb, _group, resource, _namespace):
         return f"{verb} {resource}" != self.denied
@@ -41,6 +42,7 @@ class Stream:
     async def watch(self, _kind, _namespace, _label_selector, version):
         self.asked.append(("watch", version))
         if not self.streams:
+            self.silent.set()
             await asyncio.sleep(3600)
         found = self.streams.pop(0)
         if isinstance(found, Exception):
@@ -48,23 +50,24 @@ class Stream:
         yield found
 
 
-def watched(cluster, pods, *, rounds=1, **options):
-    """What was told while so many streams ran."""
+async def until_silent(cluster, watch):
+    task = asyncio.create_task(watch.run(asyncio.Event()))
+    # Without the permission nothing is watched at all.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(0.1 if cluster.denied else 10):
+            await cluster.silent.wait()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def watched(cluster, pods, **options):
+    """What was told until the last stream is silent."""
     told = []
     watch = PodWatch(cluster, pods, told.extend, look_seconds=0.01, **options)
 
     async def run():
         await watch.begin()
-        task = asyncio.create_task(watch.run(asyncio.Event()))
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(5):
-                while (
-                    sum(verb == "watch" for verb, _ in cluster.asked) <= rounds
-                    and not cluster.denied
-                ):
-                    await asyncio.sleep(0.005)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await until_silent(cluster, watch)
 
     asyncio.run(run())
     return told, watch
@@ -108,17 +111,13 @@ def test_a_deleted_pod_is_forgotten():
 )
 def test_after_a_gap_a_list_tells_what_was_deleted_meanwhile(end):
     cluster, pods = Stream([pod("a", workflow="orders")], end), Pods()
-    told, changed = [], PodWatch(cluster, pods, lambda places: told.extend(places))
+    told = []
+    changed = PodWatch(cluster, pods, told.extend)
 
     async def run():
         await changed.begin()
         cluster.listed = []
-        task = asyncio.create_task(changed.run(asyncio.Event()))
-        async with asyncio.timeout(5):
-            while len(cluster.asked) < 4:
-                await asyncio.sleep(0.005)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await until_silent(cluster, changed)
 
     asyncio.run(run())
 
@@ -150,7 +149,7 @@ def test_a_missing_permission_is_named_and_nothing_counts_as_gone(denied, caplog
 def test_each_namespace_is_known_by_itself():
     cluster, pods = Stream(), Pods()
 
-    _, watch = watched(cluster, pods, rounds=2, namespaces=("shop", "other"))
+    _, watch = watched(cluster, pods, namespaces=("shop", "other"))
 
     assert [watch.is_known(name) for name in ("shop", "other", "third")] == [True, True, False]
 
