@@ -17,11 +17,11 @@ from flowgauge_operator.credentials import Credentials
 from flowgauge_operator.discoverer import Discoverer
 from flowgauge_operator.discoverer import Policy as DiscoveryPolicy
 from flowgauge_operator.discovery import Keep
-from flowgauge_operator.kinds import Kind
+from flowgauge_operator.kinds import READ, WRITE, Kind, Watched
 from flowgauge_operator.mark import Mark
 from flowgauge_operator.pods import Place, Pods
 from flowgauge_operator.podwatch import PodWatch
-from flowgauge_operator.presence import READ, WRITE, Discovery, Watched, discover
+from flowgauge_operator.presence import Discovery, discover
 from flowgauge_operator.prometheus import Prometheus
 from flowgauge_operator.reconcile import Reconciler, judged
 from flowgauge_operator.render import Capabilities, Options
@@ -206,7 +206,7 @@ class Operation:
             asyncio.create_task(self._verify(ending), name="verify"),
         ]
         if self._podwatch is not None:
-            tasks.append(asyncio.create_task(self._podwatch.run(stop), name="pods"))
+            tasks.append(asyncio.create_task(self._podwatch.run(ending), name="pods"))
         stopping = asyncio.create_task(stop.wait(), name="stop")
         try:
             done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)

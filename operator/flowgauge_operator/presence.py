@@ -10,10 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from flowgauge_operator.kinds import Kind
-
-READ = ("list", "watch")
-WRITE = ("create", "patch", "delete")
+from flowgauge_operator.kinds import Kind, Watched
 
 
 class Reviewer(Protocol):
@@ -26,19 +23,6 @@ class Reviewer(Protocol):
     async def may(self, verb: str, group: str, resource: str, namespace: str | None = None) -> bool:
         """Tell whether we may do this."""
         ...
-
-
-@dataclass(frozen=True)
-class Watched:
-    """Name a kind to watch, the label selector that narrows it, and the verbs that we need.
-
-    Of objects of a kind that is `metadata_only` nothing else is sent: a tenth of the bytes for both sides.
-    """
-
-    kind: Kind
-    selector: str | None = None
-    verbs: tuple[str, ...] = READ
-    metadata_only: bool = False
 
 
 @dataclass(frozen=True)

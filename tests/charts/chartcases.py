@@ -65,6 +65,8 @@ CASES: dict[str, dict[str, Any]] = {
             "namespaceDashboards": False,
         }
     },
+    "labelled pods": {"discovery": {"mode": "label", "keep": "2h", "limit": 5}},
+    "no pods": {"discovery": {"mode": "off"}},
     "grafana operator": {"grafana": {"mode": "GrafanaDashboard", "instances": "a=b,c=d"}},
     "no dashboards": {"grafana": {"mode": "None"}},
     "runbooks": {**FORCED, "runbookBaseUrl": "https://r.example/{alert}.md"},

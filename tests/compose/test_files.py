@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hostile import HOSTILE
 
 from flowgauge import profiles
 from flowgauge_operator import cli
@@ -94,6 +95,33 @@ def test_prometheus_takes_every_form_of_scrape_and_the_rules_of_every_profile(tm
     assert told.returncode == 0, told.stderr
     assert len(re.findall(r"SUCCESS: \d+ rules found", told.stdout)) == len(named)
     assert len(list(out.glob("scrape/*.yml"))) == len(named) + 1
+
+
+@pytest.mark.parts
+def test_no_text_breaks_out_of_a_rule_file(tmp_path):
+    texts = [text for text in HOSTILE if text.isprintable() and 0 < len(text.strip()) <= 256]
+    extra = [
+        {"name": f"A{i}", "expr": "vector(1)", "summary": text, "labels": {"team": text}}
+        for i, text in enumerate(texts)
+    ]
+    named = [
+        workflow(f"w{i}", alerts={"extra": extra[i : i + 32]}) for i in range(0, len(extra), 32)
+    ]
+    out = written(tmp_path, named)
+
+    told = checked("promtool", "check", "rules", *map(str, out.glob("rules/*.yml")))
+
+    assert told.returncode == 0, told.stdout
+    rules = [
+        rule
+        for file in out.glob("rules/*.yml")
+        for group in yaml.safe_load(file.read_text())["groups"]
+        for rule in group["rules"]
+        if re.fullmatch(r"A\d+", rule.get("alert", "").removeprefix("Workflow"))
+    ]
+    assert len(rules) == len(texts)
+    shown = {rule["annotations"]["summary"].replace('{{ "{{" }}', "{{") for rule in rules}
+    assert shown == set(texts)
 
 
 @pytest.mark.parts
