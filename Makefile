@@ -62,7 +62,7 @@ scenes: setup ## a Prometheus with data to look at: FILE=workflow.yaml SCENARIO=
 # -- what is published ------------------------------------------------------------------------------------------------
 
 .PHONY: manifests
-manifests: $(VENV)/.done ## dist/install.yaml: the operator for kubectl apply --server-side -f (ARGS=--monitoring with its monitors)
+manifests: $(VENV)/.done ## dist/install.yaml: the operator for kubectl apply --server-side -f (ARGS="--values FILE", or --monitoring with its monitors)
 	@$(PY) -m rig.tools helm
 	@$(PY) hack/manifests.py $(ARGS)
 
@@ -147,6 +147,11 @@ package: $(VENV)/.done ## wheel, sdist, charts, install.yaml and their checksums
 	@$(UV) build --quiet --no-build-isolation --python $(PY) --out-dir dist .
 	@$(MAKE) --no-print-directory charts manifests
 	@$(PY) hack/package.py
+
+.PHONY: charts
+charts: $(VENV)/.done ## both charts in dist/, ready to install; completes charts/flowgauge-stack in place
+	@$(PY) -m rig.tools prometheus-operator helm
+	@$(PY) hack/charts.py
 
 .PHONY: image
 image: $(VENV)/.done ## the operator's image by podman or docker: IMAGE=name TAG=tag BASE=image ENGINE=podman PYTHON_VERSION=3.11

@@ -185,7 +185,7 @@ def measured(mode: str, process: Any, is_settled: Any, churn: Any, changes: int)
 
 def operator(cluster: Cluster, mode: str) -> tuple[Any, Any]:
     """An operator of one mode, stopped, and how to wait until it has settled."""
-    values = {"log": {"format": "text"}, "discovery": {"mode": mode}}
+    values = {"replicas": 1, "log": {"format": "text"}, "discovery": {"mode": mode}}
     release = chart.install(
         cluster, ROOT / "charts/flowgauge", path=[BIN], release=mode + "-mode", overrides=values
     )

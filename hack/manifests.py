@@ -6,7 +6,7 @@ The kinds of Prometheus Operator are not in it, since a cluster without them wou
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,8 @@ _HEAD = "# The Flowgauge operator, rendered from charts/flowgauge: kubectl apply
 _MANAGED_BY = "app.kubernetes.io/managed-by"
 
 
-def objects(*, monitoring: bool = False) -> Iterator[dict[str, Any]]:
-    """The namespace and every object of the chart, definitions first."""
+def objects(*, monitoring: bool = False, values: Sequence[Path] = ()) -> Iterator[dict[str, Any]]:
+    """The namespace and every object of the chart, definitions first; `values` are files of it."""
     yield {
         "apiVersion": "v1",
         "kind": "Namespace",
@@ -35,6 +35,7 @@ def objects(*, monitoring: bool = False) -> Iterator[dict[str, Any]]:
         ROOT / "charts/flowgauge",
         release="flowgauge",
         namespace=_NAMESPACE,
+        values=values,
         overrides={"serviceMonitor": wanted, "prometheusRule": wanted},
     ):
         # Nobody will find a release of helm.
@@ -49,9 +50,12 @@ def main() -> None:
     parser.add_argument(
         "--monitoring", action="store_true", help="with ServiceMonitor and PrometheusRule"
     )
+    parser.add_argument(
+        "--values", type=Path, action="append", default=[], help="a file of values of the chart"
+    )
     chosen = parser.parse_args()
     chosen.output.parent.mkdir(parents=True, exist_ok=True)
-    made = objects(monitoring=chosen.monitoring)
+    made = objects(monitoring=chosen.monitoring, values=chosen.values)
     text = yaml.safe_dump_all(made, sort_keys=False, width=120, allow_unicode=True)
     chosen.output.write_text(_HEAD + text, encoding="utf-8")
     print(f"wrote {chosen.output}")

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.cluster
 BIN = ROOT / ".venv-operator/bin"
 EXAMPLE = ROOT / "examples/orders/workflow.yaml"
 OURS = ("monitoredworkflows.flowgauge.dev", "workflowprofiles.flowgauge.dev")
-QUICK = {"log": {"format": "text"}, "test": {"timeoutSeconds": 6}}
+QUICK = {"log": {"format": "text"}, "test": {"timeoutSeconds": 5}}
 TAKE = ["--take-ownership", "--force-conflicts"]
 
 
@@ -243,29 +243,41 @@ def test_helm_test_fails_where_the_operator_does_not_work(install, own_cluster):
         release.test()
 
 
-@pytest.mark.parametrize("with_folder", [False, True], ids=["templates", "folder"])
 def test_an_upgrade_brings_the_definitions_and_touches_no_workflow(
-    install, own_cluster, shop, tmp_path, with_folder
+    install, own_cluster, shop, tmp_path
 ):
-    release = install(older(tmp_path, with_folder=with_folder), replicas=1)
+    release = install(older(tmp_path, with_folder=True), replicas=1)
     assert "maintenance" not in fields(definition(own_cluster))
     apply_workflow(own_cluster, shop)
     wait_ready(own_cluster, shop)
     before = everything(own_cluster, shop)
 
     new = {**QUICK, "replicas": 1}
-    if with_folder:
-        with pytest.raises(ChartError, match="invalid ownership metadata"):
-            release.upgrade(CHART, overrides=new)
-    release.upgrade(CHART, overrides=new, flags=TAKE if with_folder else ())
+    with pytest.raises(ChartError, match="invalid ownership metadata"):
+        release.upgrade(CHART, overrides=new)
+    release.upgrade(CHART, overrides=new, flags=TAKE)
     release.wait_ready()
 
     crd = definition(own_cluster)
     assert "maintenance" in fields(crd)
     assert crd["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
-    assert crd["metadata"]["labels"]["app.kubernetes.io/version"] != "0.0.9"
     release.test()
     assert everything(own_cluster, shop) == before
+
+
+def test_an_upgrade_from_a_chart_with_the_definitions_in_its_templates_needs_no_flag(
+    install, own_cluster, tmp_path
+):
+    release = install(older(tmp_path, with_folder=False), run=[])
+    uid = definition(own_cluster)["metadata"]["uid"]
+    assert "maintenance" not in fields(definition(own_cluster))
+
+    release.upgrade(CHART, overrides=QUICK)
+
+    crd = definition(own_cluster)
+    assert "maintenance" in fields(crd)
+    assert crd["metadata"]["uid"] == uid
+    assert crd["metadata"]["labels"]["helm.sh/chart"] != "flowgauge-0.0.9"
 
 
 def test_definitions_of_kubectl_are_taken_over_or_left_alone(install, own_cluster, namespace):

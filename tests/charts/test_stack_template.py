@@ -107,13 +107,30 @@ def test_images_have_the_versions_that_the_tests_run(completed):
         key: f"v{parts.find(tool).version}" for key, tool in built.items()
     }
     definitions = yaml.safe_load((charts.STACK / "charts/crds/Chart.yaml").read_text())
-    assert definitions["appVersion"] == parts.find("prometheus-operator").version
+    assert (
+        definitions["version"]
+        == definitions["appVersion"]
+        == parts.find("prometheus-operator").version
+    )
 
 
 def test_no_image_is_named_outside_of_values():
     for template in (charts.STACK / "templates").iterdir():
         for image in re.findall(r"image: *(.*)", template.read_text()):
             assert image.startswith('{{ include "stack.image"'), template
+
+
+def test_artifact_hub_is_told_of_the_images_that_the_defaults_deploy(render):
+    annotations = yaml.safe_load((charts.STACK / "Chart.yaml").read_text())["annotations"]
+    told = {item["image"] for item in yaml.safe_load(annotations["artifacthub.io/images"])}
+    ours = {
+        f"{image['repository']}:{image['tag']}"
+        for name, image in VALUES["images"].items()
+        if name not in {"pullPolicy", "thanos"}
+    }
+    (operator,) = render().get("Deployment", NAME)["spec"]["template"]["spec"]["containers"]
+
+    assert told == ours | {operator["image"]}
 
 
 def test_a_digest_wins_over_the_tag(render):
@@ -132,8 +149,10 @@ def test_versions_of_charts_are_one():
     stack = yaml.safe_load((charts.STACK / "Chart.yaml").read_text())
     operator = yaml.safe_load((charts.OPERATOR / "Chart.yaml").read_text())
 
-    dependency = stack["dependencies"][0]
-    assert stack["version"] == stack["appVersion"] == operator["version"] == dependency["version"]
+    needed = {item["name"]: item["version"] for item in stack["dependencies"]}
+    assert stack["version"] == stack["appVersion"] == operator["version"] == needed["flowgauge"]
+    definitions = yaml.safe_load((charts.STACK / "charts/crds/Chart.yaml").read_text())
+    assert needed["crds"] == definitions["version"]
 
 
 def test_prometheus_takes_everything_of_all_namespaces(render):

@@ -194,7 +194,10 @@ def reasons_in(tree):
 
 def test_every_condition_reason_is_in_the_table_with_a_remedy():
     modules = [
-        *(OPERATOR / f"{name}.py" for name in ("status", "verify", "reconcile", "slo")),
+        *(
+            OPERATOR / f"{name}.py"
+            for name in ("status", "verify", "reconcile", "slo", "discovery")
+        ),
         *OPERATOR.glob("model/*.py"),
         *OPERATOR.glob("render/**/*.py"),
     ]
