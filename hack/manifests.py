@@ -20,9 +20,7 @@ _HEAD = "# The Flowgauge operator, rendered from charts/flowgauge: kubectl apply
 _MANAGED_BY = "app.kubernetes.io/managed-by"
 
 
-def objects(
-    *, monitoring: bool = False, values: Sequence[Path] = ()
-) -> Iterator[dict[str, Any]]:
+def objects(*, monitoring: bool = False, values: Sequence[Path] = ()) -> Iterator[dict[str, Any]]:
     """The namespace and every object of the chart, definitions first; `values` are files of it."""
     yield {
         "apiVersion": "v1",

@@ -14,7 +14,7 @@ from pathlib import Path
 _OF_CHART = re.compile(r"^((?:appV|v)ersion: *).*$", re.MULTILINE)
 _OF_DEPENDENCY = re.compile(
     # Possessive: where there is no version below, two ways to share out the spaces of each line never end.
-    r"^( *- name: *(?:flowgauge[\w-]*|crds)\n(?: ++(?!- )[^\n]*\n)*? +version: *)[^\n]*$",
+    r"^( *- name: *flowgauge[\w-]*\n(?: ++(?!- )[^\n]*\n)*? +version: *)[^\n]*$",
     re.MULTILINE,
 )
 _OF_IMAGE = re.compile(

@@ -12,11 +12,21 @@ import pytest
 from doctor_scene import ABSENT, FORBIDDEN, NAME, NOW, SPACE, changed, found, snapshot, the
 
 from flowgauge_operator import command, kinds
-from flowgauge_operator.doctor import arguments, catalogue, causes, diagnosis, flags, places, report
+from flowgauge_operator.doctor import (
+    access,
+    arguments,
+    catalogue,
+    causes,
+    diagnosis,
+    flags,
+    places,
+    report,
+)
 from flowgauge_operator.doctor.finding import Level
 from flowgauge_operator.doctor.places import Way
 from flowgauge_operator.doctor.snapshot import Access, Held, Server, Unseen
-from flowgauge_operator.render import Options
+from flowgauge_operator.operation import WATCHED
+from flowgauge_operator.render import Capabilities, Options
 from flowgauge_operator.verify import Group
 
 OPERATOR = scene.installed(scene.deployment())
@@ -200,6 +210,14 @@ OPERATORS = {
     "a right of the operator": (
         lambda: snapshot(reviews={r: not (r.user and r.verb == "patch" and r.subresource) for r in snapshot().reviews}),
         "operator-rights", "error", "may not patch monitoredworkflows.flowgauge.dev/status",
+    ),
+    "pods, which discovery watches": (
+        lambda: snapshot(reviews={r: not (r.user == OPERATOR.account and r.resource == "pods") for r in snapshot().reviews}),
+        "operator-rights", "error", "may not list pods, watch pods",
+    ),
+    "a kind that the chart leaves out": (
+        lambda: snapshot(reviews={r: r.resource != "alertmanagerconfigs" for r in snapshot().reviews}),
+        "operator-rights", "ok", "without rights on alertmanagerconfigs, as rbac.alertmanagerConfigs=false",
     ),
     "rights that may not be asked": (
         lambda: snapshot(reviews=dict.fromkeys(snapshot().reviews, FORBIDDEN)),
@@ -385,7 +403,35 @@ OTHER = scene.pod(
 DENY = {"metadata": {"name": "deny", "namespace": SPACE}, "spec": {"podSelector": {}}}
 NUMBER = {"scrape": {"port": 9999}}
 
+ANNOTATED = {"selector": None, "scrape": {"mode": "AnnotatedPods"}}
+SOMETIMES = {"scrape": {"intermittent": True}}
+
+
+def noted(name=NAME, **more):
+    """A pod with our annotations and none of the labels."""
+    notes = {"flowgauge.dev/workflow": name} | more
+    return scene.pod(metadata={"name": "batch-1", "namespace": SPACE, "annotations": notes})
+
+
 WORKFLOWS = {
+    "an annotated pod": (
+        lambda: flow(spec=ANNOTATED, pods=[noted()]),
+        "selector", "ok", "the annotation flowgauge.dev/workflow: orders matches 1 pod: batch-1",
+    ),
+    "a pod that is annotated for another": (
+        lambda: flow(spec=ANNOTATED, pods=[noted("order")]),
+        "selector", "error", "no pod in shop has the annotation flowgauge.dev/workflow: orders; the pods there are annotated for order",
+    ),
+    "a port that a pod names in vain": (
+        lambda: flow(spec=ANNOTATED, pods=[noted(**{"prometheus.io/port": "80", "flowgauge.dev/port": "web"})]),
+        "port", "error", "has a port named web; the containers declare metrics (9090)",
+    ),
+    "a port that the profile names": (
+        lambda: flow(spec=ANNOTATED, pods=[noted()]), "port", "ok", "the pods declare metrics",
+    ),
+    "no pod now": (
+        lambda: flow(spec=SOMETIMES, pods=[]), "selector", "ok", "only while it runs",
+    ),
     "one that is not Ready": (
         lambda: snapshot(None, workflows=[scene.body() | {"status": {"conditions": [scene.condition("Ready", "False", "X", "why")]}}]),
         "workflows", "warning", "shop/orders is not Ready: why",
@@ -494,7 +540,6 @@ def pushing(**answers):
     )
 
 
-ANY_GROUP = scene.workflow().rendered.rule_groups[0]
 FIRING = {"firing": {scene.OWNER: [("HighErrorRate", "")]}}
 
 
@@ -515,6 +560,10 @@ def alarmed(spec=None, **alert):
 
 
 SEEN = {
+    "no target now": (
+        lambda: dataclasses.replace(flow(spec=SOMETIMES, pods=[]), prometheus=scene.answered(targets=[])),
+        "targets", "ok", "none now",
+    ),
     "no target": (lambda: asked(targets=[]), "targets", "error", "is loaded and has no target"),
     "no job": (lambda: asked(targets=[], pools=[]), "targets", "error", "Prometheus has no scrape job"),
     "a target that is down": (
@@ -655,6 +704,26 @@ def test_the_label_that_is_set_is_the_one_that_was_missing():
     remedy = the(seen, "rule-selector", Level.ERROR).remedy
 
     assert r"--set 'ruleLabels.monitoring\.example\.com/tier=gold'" in remedy
+
+
+def test_a_definition_is_upgraded_by_who_brought_it():
+    (name, old), *_ = without("tls").items()
+    notes = {"meta.helm.sh/release-name": "fg", "meta.helm.sh/release-namespace": "ops"}
+    helms = old | {"metadata": old["metadata"] | {"annotations": notes}}
+
+    by_hand = the(snapshot(crds=definitions(**{name: old})), "crd-fields", Level.ERROR)
+    by_helm = the(snapshot(crds=definitions(**{name: helms})), "crd-fields", Level.ERROR)
+
+    assert by_hand.remedy.startswith("kubectl apply --server-side -f crds/ ")
+    assert by_helm.remedy.startswith("helm upgrade fg charts/flowgauge --namespace ops ")
+
+
+def test_an_operator_that_discovers_nothing_needs_no_rights_on_pods():
+    off = operators("--discovery=off", "--prometheus-url=http://p:1")
+    rights = access.of_operator(off[0], WATCHED, Capabilities())
+
+    assert not [right for right in rights if right.resource == "pods"]
+    assert {r.verb for r in rights if r.resource == "monitoredworkflows"} == {"list", "watch", "patch"}  # fmt: skip
 
 
 def test_a_check_that_fails_stops_no_other():

@@ -6,20 +6,25 @@ from collections.abc import Iterable, Sequence
 
 from flowgauge_operator import kinds
 from flowgauge_operator.doctor.snapshot import Access, Body, Installed, account
-from flowgauge_operator.kinds import Kind, Watched
+from flowgauge_operator.kinds import READ, WRITE, Kind, Watched
 from flowgauge_operator.render import Capabilities
 
-# Without these the operator goes on, and a condition tells what is left out.
-OPTIONAL = frozenset(
+# Kinds of others, which may be missing; ours is read without.
+_OPTIONAL = frozenset(
     {
-        kinds.SERVICE_MONITOR.plural,
-        kinds.POD_MONITOR.plural,
-        kinds.PROMETHEUS_RULE.plural,
-        kinds.ALERTMANAGER_CONFIG.plural,
-        kinds.GRAFANA_DASHBOARD.plural,
-        kinds.PROFILE.plural,
+        kinds.SERVICE_MONITOR,
+        kinds.POD_MONITOR,
+        kinds.PROMETHEUS_RULE,
+        kinds.ALERTMANAGER_CONFIG,
+        kinds.GRAFANA_DASHBOARD,
     }
 )
+# What the chart can leave out, with the value that does; `rbac.alertmanagerConfigs` for example.
+BY_CHOICE = {
+    kinds.ALERTMANAGER_CONFIG.plural: "rbac.alertmanagerConfigs",
+    kinds.GRAFANA_DASHBOARD.plural: "rbac.grafanaDashboards",
+    kinds.PROFILE.plural: "rbac.profiles",
+}
 
 
 def of_operator(
@@ -29,15 +34,16 @@ def of_operator(
     user, found = operator.account, []
     for namespace in operator.settings.namespaces or ("",):
         for item in watched:
-            if item.kind.plural in OPTIONAL and not (
-                item.kind == kinds.PROFILE or capabilities.has(item.kind.kind)
-            ):
+            if item.kind in _OPTIONAL and not capabilities.has(item.kind.kind):
                 continue
             # It looks at a child before it takes a name.
             verbs = (
                 item.verbs if item.kind in (kinds.WORKFLOW, kinds.PROFILE) else ("get", *item.verbs)
             )
             found += [_right(user, verb, item.kind, namespace) for verb in verbs]
+        if operator.settings.discovery != "off":
+            found += [_right(user, verb, kinds.POD, namespace) for verb in READ]
+            found += [_right(user, verb, kinds.WORKFLOW, namespace) for verb in WRITE]
         found.append(_right(user, "patch", kinds.WORKFLOW, namespace, "status"))
         found.append(_right(user, "create", kinds.EVENT, namespace))
     found.append(_right(user, "patch", kinds.PROFILE, "", "status"))

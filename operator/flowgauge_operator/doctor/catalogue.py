@@ -31,8 +31,8 @@ class Check:
 CHECKS: tuple[Check, ...] = (
     Check("api-server", CLUSTER, "The API server answers, and is Kubernetes 1.29 or newer.", "Mend the kubeconfig, or upgrade the cluster."),
     Check("clock", CLUSTER, "The clocks of this machine, the API server and Prometheus agree within 30 s.", "Let every machine follow a time server (NTP); schedules, freshness and ages compare their clocks."),
-    Check("crds", CLUSTER, "The CRDs of flowgauge.dev are there, established, and serve the version that this command line knows.", "`kubectl apply --server-side -f crds/` of this version."),
-    Check("crd-fields", CLUSTER, "The CRDs have the fields that this version has, no fewer and no more. Helm never updates CRDs.", "Apply the CRDs of the newer version, or use the command line of the version that is installed."),
+    Check("crds", CLUSTER, "The CRDs of flowgauge.dev are there, established, and serve the version that this command line knows.", "`helm upgrade` with the chart of this version, or `kubectl apply --server-side -f crds/`."),
+    Check("crd-fields", CLUSTER, "The CRDs have the fields that this version has, no fewer and no more.", "Upgrade the CRDs as above, or use the command line of the version that is installed."),
     Check("prometheus-operator", CLUSTER, "The kinds of Prometheus Operator are installed.", "Install Prometheus Operator; without it, rules are in ConfigMaps and Services carry prometheus.io annotations."),
     Check("grafana-operator", CLUSTER, "The kinds of grafana-operator are installed, where dashboards are to reach Grafana by it.", "Install grafana-operator, or `--set grafana.mode=ConfigMap`."),
     Check("own-rights", CLUSTER, "You may read what the doctor looks at.", "Ask for the right; what cannot be read is unknown, and no check takes it for fine."),

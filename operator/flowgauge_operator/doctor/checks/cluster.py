@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from flowgauge_operator import crd, kinds
+from flowgauge_operator import crd, kinds, names
 from flowgauge_operator.doctor import access
 from flowgauge_operator.doctor.finding import Finding, error, listed, ok, unknown, unseen, warning
 from flowgauge_operator.doctor.snapshot import Body, Snapshot, Unseen
@@ -66,7 +66,7 @@ def definitions(seen: Snapshot) -> Iterator[Finding]:
 
 
 def _definition(name: str, found: Body, ours: Body, version: str) -> Iterator[Finding]:
-    apply = _APPLY.format(version=version)
+    apply = _update(found, version)
     conditions = {c["type"]: c for c in (found.get("status") or {}).get("conditions") or []}
     established = conditions.get("Established", {})
     served = [v["name"] for v in found["spec"]["versions"] if v.get("served")]
@@ -81,13 +81,24 @@ def _definition(name: str, found: Body, ours: Body, version: str) -> Iterator[Fi
     yield ok("crds", f"{name} is established and serves {kinds.WORKFLOW.version}")
     lacks, more = _difference(_fields(ours), _fields(found))
     if lacks:
-        told = f"{name} is older than this command line ({version}): it lacks {listed(lacks)}; the API server drops these"
+        release = (found["metadata"].get("labels") or {}).get(names.RELEASE)
+        of = f" (of {release})" if release else ""
+        told = f"{name}{of} is older than this command line ({version}): it lacks {listed(lacks)}; the API server drops these"
         yield error("crd-fields", told, apply)
     if more:
         told = f"{name} is newer than this command line ({version}): it also has {listed(more)}"
         yield warning("crd-fields", told, "use the command line of the version that is installed")
     if not lacks and not more:
         yield ok("crd-fields", f"{name} has the fields of this version")
+
+
+def _update(found: Body, version: str) -> str:
+    """How the definition is brought up to date: by who brought it."""
+    notes = found["metadata"].get("annotations") or {}
+    release, space = (notes.get(f"meta.helm.sh/release-{part}") for part in ("name", "namespace"))
+    if release and space:
+        return f"helm upgrade {release} charts/flowgauge --namespace {space} --reuse-values    # of flowgauge {version}"
+    return _APPLY.format(version=version)
 
 
 def _fields(definition: Body) -> set[str]:

@@ -19,23 +19,21 @@ def admitted(seen: Snapshot) -> Iterator[Finding]:
     flow = seen.workflow
     if flow is None or isinstance(flow.body, Unseen):
         return
-    found, port = pods.own(flow), pods.wanted_port(flow)
-    if not found or port is None or isinstance(seen.prometheuses, Unseen):
+    found = pods.own(flow)
+    if not found or isinstance(seen.prometheuses, Unseen):
         return
     if isinstance(flow.policies, Unseen):
         yield unseen("network-policy", "the NetworkPolicies", flow.policies)
         return
     for body in seen.prometheuses:
-        yield from _of_one(seen, flow, body, found, port)
+        yield from _of_one(seen, flow, body, found)
 
 
-def _of_one(
-    seen: Snapshot, flow: Workflow, body: Body, found: Sequence[Body], port: int | str
-) -> Iterator[Finding]:
+def _of_one(seen: Snapshot, flow: Workflow, body: Body, found: Sequence[Body]) -> Iterator[Finding]:
     policies = () if isinstance(flow.policies, Unseen) else flow.policies
     sources = scrapers(seen, body)
     for pod in found:
-        number = pods.number_of(pod, port) or _any_port(pod)
+        number = pods.number_of(pod, pods.wanted_port(flow, pod)) or _any_port(pod)
         if number is None:
             continue
         target = party(seen, pod)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from flowgauge_operator.doctor import places
+from flowgauge_operator.doctor import access, places
 from flowgauge_operator.doctor.finding import Finding, error, listed, ok, unknown, unseen, warning
 from flowgauge_operator.doctor.snapshot import Access, Held, Installed, Snapshot, Unseen
 
@@ -257,10 +257,25 @@ def rights(seen: Snapshot) -> Iterator[Finding]:
         yield from _judged(operator, answers)
 
 
+def _left_out(answers: Mapping[Access, bool | Unseen]) -> list[str]:
+    """Kinds on which all rights are missing that the chart can leave out: that is somebody's choice."""
+    return [
+        resource
+        for resource in access.BY_CHOICE
+        if (of_it := [a for right, a in answers.items() if right.resource == resource])
+        and all(answer is False for answer in of_it)
+    ]
+
+
 def _judged(operator: Installed, answers: dict[Access, bool | Unseen]) -> Iterator[Finding]:
     name = about(operator)
     failed = [answer for answer in answers.values() if isinstance(answer, Unseen)]
-    denied = [right for right, answer in answers.items() if answer is False]
+    refused = [right for right, answer in answers.items() if answer is False]
+    left_out = _left_out(answers)
+    denied = [right for right in refused if right.resource not in left_out]
+    for resource in left_out:
+        told = f"without rights on {resource}, as {access.BY_CHOICE[resource]}=false of the chart has it"
+        yield ok("operator-rights", told, about=name)
     if denied:
         told = listed(
             (f"{r.spelled}{f' in {r.namespace}' if r.namespace else ''}" for r in denied), 6

@@ -10,22 +10,36 @@ from flowgauge_operator import names
 from flowgauge_operator.doctor import selectors
 from flowgauge_operator.doctor.finding import Finding, error, listed, ok, unseen, warning
 from flowgauge_operator.doctor.snapshot import Body, Snapshot, Unseen, Workflow
+from flowgauge_operator.render import annotated
 
-_SCRAPED = ("ServiceMonitor", "PodMonitor", "Annotations")
+_SCRAPED = ("ServiceMonitor", "PodMonitor", "AnnotatedPods", "Annotations")
+_ENDED = ("Succeeded", "Failed")
 
 
 def own(flow: Workflow) -> Sequence[Body]:
-    """The pods that the selector matches and that are not at their end."""
-    labels = (flow.spec.get("selector") or {}).get("matchLabels") or {}
-    if isinstance(flow.pods, Unseen) or not labels:
+    """The pods of the workflow that are not at their end."""
+    if isinstance(flow.pods, Unseen):
         return ()
     return [
         pod
         for pod in flow.pods
-        if selectors.matches({"matchLabels": labels}, pod["metadata"].get("labels") or {})
-        and (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
+        if _is_own(flow, pod)
+        and (pod.get("status") or {}).get("phase") not in _ENDED
         and "deletionTimestamp" not in pod["metadata"]
     ]
+
+
+def _is_own(flow: Workflow, pod: Body) -> bool:
+    meta = pod["metadata"]
+    if flow.mode == "AnnotatedPods":
+        return bool((meta.get("annotations") or {}).get(names.WORKFLOW) == flow.name)
+    labels = _labels(flow)
+    return bool(labels) and selectors.matches({"matchLabels": labels}, meta.get("labels") or {})
+
+
+def _labels(flow: Workflow) -> Mapping[str, str]:
+    found: Mapping[str, str] = (flow.spec.get("selector") or {}).get("matchLabels") or {}
+    return found
 
 
 def declared(pod: Body) -> list[Mapping[str, Any]]:
@@ -37,10 +51,12 @@ def declared(pod: Body) -> list[Mapping[str, Any]]:
     ]
 
 
-def wanted_port(flow: Workflow) -> int | str | None:
-    """The port that is scraped, as the operator renders it."""
+def wanted_port(flow: Workflow, pod: Body | None = None) -> int | str | None:
+    """The port that is scraped, as the operator renders it; annotated pods may name their own."""
     if flow.rendered is None:
         return flow.scrape.get("port")
+    if flow.mode == "AnnotatedPods":
+        return _annotated_port(flow, pod)
     for child in flow.rendered.children:
         if child["kind"] == "Service":
             port: int | str = child["spec"]["ports"][0]["targetPort"]
@@ -49,6 +65,18 @@ def wanted_port(flow: Workflow) -> int | str | None:
             endpoint = child["spec"]["podMetricsEndpoints"][0]
             return endpoint.get("portNumber", endpoint.get("port"))  # type: ignore[no-any-return]
     return None
+
+
+def _annotated_port(flow: Workflow, pod: Body | None) -> int | str | None:
+    """As the shared PodMonitor decides: the spec, else the pod, else the profile."""
+    given = flow.scrape.get("port")
+    notes = ((pod or {}).get("metadata") or {}).get("annotations") or {}
+    for prefix in annotated.PREFIXES if flow.scrape.get("port") is None else ():
+        given = notes.get(f"{prefix}/port", given)
+    shares = flow.rendered.shares if flow.rendered else ()
+    usual = next((one.port for share in shares for one in share.pods), None)
+    port = str(given if given is not None else usual)
+    return int(port) if port.isdigit() else port
 
 
 def number_of(pod: Body, port: int | str | None) -> int | None:
@@ -63,11 +91,12 @@ def selected(seen: Snapshot) -> Iterator[Finding]:
     flow = _scraped(seen)
     if flow is None:
         return
-    labels = (flow.spec.get("selector") or {}).get("matchLabels") or {}
     if isinstance(flow.pods, Unseen):
         yield unseen("selector", f"the pods in {flow.namespace}", flow.pods)
         return
-    wanted = ",".join(f"{key}={value}" for key, value in labels.items())
+    wanted = ",".join(f"{key}={value}" for key, value in _labels(flow).items())
+    if flow.mode == "AnnotatedPods":
+        wanted = f"the annotation {names.WORKFLOW}: {flow.name}"
     found = own(flow)
     if found:
         yield ok(
@@ -75,29 +104,34 @@ def selected(seen: Snapshot) -> Iterator[Finding]:
             f"{wanted} matches {len(found)} pod{'s' if len(found) > 1 else ''}: {listed(_names(found), 3)}",
         )
         return
-    everything = [(p["metadata"]["name"], p["metadata"].get("labels") or {}) for p in flow.pods]
-    near = selectors.nearest(labels, everything) or everything
-    ended = [
-        p
-        for p in flow.pods
-        if not selectors.misfits({"matchLabels": labels}, p["metadata"].get("labels") or {})
-    ]
-    if ended:
-        told = f"{wanted} matches no pod that lives; {listed(_names(ended), 3)} has ended"
-        remedy = "if the workflow only runs now and then, let it push (spec.scrape.mode: Push, docs/push.md)"
+    if flow.scrape.get("intermittent"):
+        yield ok(
+            "selector", f"{wanted} matches no pod now; the workflow has pods only while it runs"
+        )
+    elif ended := [pod["metadata"]["name"] for pod in flow.pods if _is_own(flow, pod)]:
+        told = f"{wanted} matches no pod that lives; {listed(ended, 3)} has ended"
+        remedy = (
+            "if it only runs now and then: spec.scrape.intermittent: true, or let it push (spec.scrape.mode: Push,"
+            " docs/push.md)"
+        )
         yield warning("selector", told, remedy)
-        return
-    hints = dict.fromkeys(_shown(has) for _, has in near)
-    hint = (
-        f"; did you mean {' or '.join(list(hints)[:2])}?"
-        if near
-        else f"; {flow.namespace} has no pods"
-    )
-    told = f"spec.selector {wanted} matches no pod in {flow.namespace}{hint}"
-    yield error(
-        "selector",
-        told,
-        f"kubectl -n {flow.namespace} get pods --show-labels\nkubectl -n {flow.namespace} edit mwf {flow.name}",
+    else:
+        yield _unmatched(flow, wanted, flow.pods)
+
+
+def _unmatched(flow: Workflow, wanted: str, known: Sequence[Body]) -> Finding:
+    look = f"kubectl -n {flow.namespace} get pods --show-labels\nkubectl -n {flow.namespace} edit mwf {flow.name}"
+    if flow.mode == "AnnotatedPods":
+        notes = [(pod["metadata"].get("annotations") or {}).get(names.WORKFLOW) for pod in known]
+        others = sorted({note for note in notes if note})
+        hint = f"; the pods there are annotated for {listed(others)}" if others else ""
+        return error("selector", f"no pod in {flow.namespace} has {wanted}{hint}", look)
+    everything = [(pod["metadata"]["name"], pod["metadata"].get("labels") or {}) for pod in known]
+    near = selectors.nearest(_labels(flow), everything) or everything
+    hints = list(dict.fromkeys(_shown(has) for _, has in near))
+    hint = f"did you mean {' or '.join(hints[:2])}?" if hints else f"{flow.namespace} has no pods"
+    return error(
+        "selector", f"spec.selector {wanted} matches no pod in {flow.namespace}; {hint}", look
     )
 
 
@@ -158,10 +192,10 @@ def port(seen: Snapshot) -> Iterator[Finding]:
     found = own(flow) if flow else ()
     if flow is None or not found:
         return
-    wanted = wanted_port(flow)
+    wanted = wanted_port(flow, found[0])
     if wanted is None:
         return
-    lacking = [pod for pod in found if not _declares(pod, wanted)]
+    lacking = [pod for pod in found if not _declares(pod, wanted_port(flow, pod) or wanted)]
     if not lacking:
         yield ok("port", f"the pods declare {wanted}")
         return
@@ -205,7 +239,7 @@ def _declares(pod: Body, wanted: int | str) -> bool:
 def service(seen: Snapshot) -> Iterator[Finding]:
     """Whether the Service has the pods as its endpoints."""
     flow = _scraped(seen)
-    if flow is None or flow.mode == "PodMonitor":
+    if flow is None or flow.mode in ("PodMonitor", "AnnotatedPods"):
         return
     name = names.child(flow.name, "metrics")
     if isinstance(flow.services, Unseen):

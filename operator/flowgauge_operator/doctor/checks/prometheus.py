@@ -11,7 +11,6 @@ from flowgauge_operator.doctor import access, selectors
 from flowgauge_operator.doctor.checks.operator import change, escaped
 from flowgauge_operator.doctor.finding import Finding, error, listed, ok, unknown, unseen
 from flowgauge_operator.doctor.snapshot import Body, Snapshot, Unseen, title, where
-from flowgauge_operator.render import scrape
 
 _KEEP = (
     "apiVersion: monitoring.coreos.com/v1\nkind: Prometheus\nmetadata: {name: main, namespace: monitoring}\nspec:\n"
@@ -82,27 +81,26 @@ def rules(seen: Snapshot) -> Iterator[Finding]:
 
 
 def _monitors(seen: Snapshot, kind: str) -> list[Thing]:
+    shared = {names.MANAGED_BY: names.MANAGER, names.NAME: "flowgauge", names.SHARED: "true"}
+    shared |= dict(seen.options.monitor_labels)
     if seen.workflow is None:
-        if kind == "PodMonitor":
-            return []
-        labels = dict(seen.options.monitor_labels)
-        made = [scrape.shared_monitor(space, labels) for space in _spaces(seen)]
-        return [_object(manifest) for manifest in made]
+        made = _spaces(seen) if kind == "ServiceMonitor" else ()
+        return [_shared(kind, space, names.SHARED_MONITOR, shared) for space in made]
     rendered = seen.workflow.rendered
     if rendered is None:
         return []
-    existing = real(seen.workflow.monitors, kind)
-    shared = {names.SHARED_MONITOR} if any(s.kind == kind for s in rendered.shares) else set()
+    named = [share.name for share in rendered.shares if share.kind == kind]
     own = [child for child in rendered.children if child["kind"] == kind]
-    wanted = shared | {child["metadata"]["name"] for child in own}
+    wanted = {*named, *(child["metadata"]["name"] for child in own)}
+    existing = real(seen.workflow.monitors, kind)
     if present := [body for body in existing if body["metadata"]["name"] in wanted]:
         return [_object(body) for body in present]
-    expected = (
-        [scrape.shared_monitor(seen.workflow.namespace, dict(seen.options.monitor_labels))]
-        if shared
-        else []
-    )
-    return [_object(body) for body in (*expected, *own)]
+    expected = [_shared(kind, seen.workflow.namespace, name, shared) for name in named]
+    return [*expected, *(_object(body) for body in own)]
+
+
+def _shared(kind: str, namespace: str, name: str, labels: Mapping[str, str]) -> Thing:
+    return Thing(f"{kind} {namespace}/{name}", namespace, labels)
 
 
 def _rules(seen: Snapshot) -> list[Thing]:

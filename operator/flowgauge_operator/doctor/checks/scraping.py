@@ -46,6 +46,9 @@ def targets(seen: Snapshot) -> Iterator[Finding]:
         yield unseen("targets", "the targets", active)
         return
     ours = [t for t in active if _is_ours(flow, t["labels"])]
+    if not ours and flow.rendered.is_intermittent and not pods.own(flow):
+        yield ok("targets", "none now; the workflow has pods only while it runs")
+        return
     if not ours:
         yield _no_target(seen, flow)
         return

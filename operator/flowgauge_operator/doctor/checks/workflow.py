@@ -30,7 +30,15 @@ _MEANING = {
     "NotAccepted": "mend the spec first",
 }
 # Said once more, in full, by checks of their own; the condition is then told as a warning.
-_EXPECTED = ("Valid", "Applied", "Loaded", "Measured", "Monitored", "ReadyWithoutPrometheus")
+_EXPECTED = (
+    "Valid",
+    "Applied",
+    "Loaded",
+    "Measured",
+    "Idle",
+    "Monitored",
+    "ReadyWithoutPrometheus",
+)
 
 
 def others(seen: Snapshot) -> Iterator[Finding]:
