@@ -217,7 +217,11 @@ def flags(seen: Snapshot) -> Iterator[Finding]:
                 about=name,
             )
         elif not operator.faults:
-            yield ok("operator-flags", f"it asks {operator.settings.prometheus_url}", about=name)
+            yield ok(
+                "operator-flags",
+                f"it asks {places.shown(operator.settings.prometheus_url)}",
+                about=name,
+            )
 
 
 def _url(seen: Snapshot) -> str:
