@@ -59,6 +59,13 @@ scenes: setup ## a Prometheus with data to look at: FILE=workflow.yaml SCENARIO=
 	@$(PY) -m rig.tools prometheus replay
 	@$(PY) -m scenes $(or $(FILE),examples/orders/workflow.yaml) --scenario $(or $(SCENARIO),failing) $(ARGS)
 
+# -- what is published ------------------------------------------------------------------------------------------------
+
+.PHONY: manifests
+manifests: $(VENV)/.done ## dist/install.yaml: the operator for kubectl apply --server-side -f (ARGS="--values FILE", or --monitoring with its monitors)
+	@$(PY) -m rig.tools helm
+	@$(PY) hack/manifests.py $(ARGS)
+
 # -- tests ------------------------------------------------------------------------------------------------------------
 
 .PHONY: test
@@ -114,6 +121,10 @@ bench-operator: setup tools ## the operator with N workflows (default 1000) on a
 	@$(PY) -m rig.tools sloth
 	@$(RIG) exec -- $(PY) benchmarks/controllers.py --count $(or $(N),1000)
 
+.PHONY: bench-discovery
+bench-discovery: setup tools ## what looking for annotated pods costs among N pods (default 10000), in each mode
+	@$(RIG) exec -- $(PY) benchmarks/discovery.py --count $(or $(N),10000) $(ARGS)
+
 .PHONY: bench-rules
 bench-rules: setup tools ## the rules of objectives beside Sloth's and Pyrra's: how true, how dear (ARGS=--quick for a smoke check)
 	@$(PY) -m rig.tools sloth pyrra
@@ -136,6 +147,11 @@ package: $(VENV)/.done ## wheel, sdist, charts, install.yaml and their checksums
 	@$(UV) build --quiet --no-build-isolation --python $(PY) --out-dir dist .
 	@$(MAKE) --no-print-directory charts manifests
 	@$(PY) hack/package.py
+
+.PHONY: charts
+charts: $(VENV)/.done ## both charts in dist/, ready to install; completes charts/flowgauge-stack in place
+	@$(PY) -m rig.tools prometheus-operator helm
+	@$(PY) hack/charts.py
 
 .PHONY: image
 image: $(VENV)/.done ## the operator's image by podman or docker: IMAGE=name TAG=tag BASE=image ENGINE=podman PYTHON_VERSION=3.11

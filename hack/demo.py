@@ -245,7 +245,7 @@ def on_own_cluster(keep_running: bool) -> None:
         demo = Demo(cluster)
         demo.started = began
         demo.parts.append(("real parts start", time.monotonic() - began))
-        with demo.part("helm template charts/flowgauge | kubectl apply; the operator starts"):
+        with demo.part("helm install charts/flowgauge; the operator starts"):
             release = start_operator(demo)
         cluster.forward("operator", release.containers[0].address, 8080)
         the_whole_way(demo)

@@ -55,7 +55,7 @@ def files() -> Iterator[tuple[Path, str]]:
     yield ROOT / "docs/alerts.md", references.alerts()
     yield ROOT / "docs/profiles.md", references.vocabularies()
     yield ROOT / "docs/doctor-checks.md", references.checks()
-    yield from runbooks.files(ROOT / "docs/runbooks")
+    yield from runbooks.files(ROOT / "docs/runbooks", CHART)
     for example in sorted((ROOT / "examples").glob("*/workflow.yaml")):
         yield (
             example.with_name("manifests.yaml"),

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from flowgauge import profiles
 from flowgauge.profiles import ROLES, Alert
 from flowgauge_operator import model
@@ -54,6 +56,19 @@ rests [`spec.suspend`](../workflow.md#suspend).
 | alert | severity | summary | profiles |
 |---|---|---|---|
 """
+_OPERATOR_HEAD = """
+## The operator itself
+
+Alerts of the [chart](../../charts/flowgauge/README.md), in its file `files/alerts.yaml`; `runbookBaseUrl` makes them
+link here. In their queries `flowgauge` and `flowgauge-system` stand for the labels `job` and `namespace` of the alert.
+
+| alert | severity | for | summary |
+|---|---|---|---|
+"""
+_OPERATOR_HINT = (
+    "about the operator itself, from its chart. In the queries, `flowgauge` and `flowgauge-system` stand for the labels"
+    " `job` and `namespace` of the alert; [more](README.md#the-operator-itself)."
+)
 _HINT = (
     "In the queries, `shop` and `orders` stand for the labels `namespace` and `monitored_workflow` of the alert;"
     " [more](README.md)."
@@ -70,16 +85,37 @@ class _Form:
     summary: str
 
 
-def files(folder: Path) -> Iterator[tuple[Path, str]]:
-    """The index, and the pages that exist with their paragraph as it should be."""
-    forms = _forms()
-    yield folder / "README.md", _HEAD + "".join(_rows(forms))
+def files(folder: Path, chart: Path) -> Iterator[tuple[Path, str]]:
+    """The index, and the pages that exist with their paragraph as it should be; `chart` is the operator's."""
+    forms, own = _forms(), _of_the_operator(chart)
+    index = [_HEAD, *_rows(forms), _OPERATOR_HEAD, *map(_operator_row, own)]
+    yield folder / "README.md", "".join(index)
     for page in sorted({form.page for form in forms}):
-        path = folder / f"{page}.md"
-        if path.exists():
-            title, _, rest = path.read_text(encoding="utf-8").split("\n\n", 2)
-            mine = {form: where for form, where in forms.items() if form.page == page}
-            yield path, f"{title}\n\n{_paragraph(mine)}\n\n{rest}"
+        mine = {form: where for form, where in forms.items() if form.page == page}
+        yield from _with_paragraph(folder / f"{page}.md", _paragraph(mine))
+    for rule in own:
+        text = f"{rule['labels']['severity'].capitalize()}: {_OPERATOR_HINT}"
+        yield from _with_paragraph(folder / f"{rule['alert']}.md", _filled(text))
+
+
+def _with_paragraph(path: Path, paragraph: str) -> Iterator[tuple[Path, str]]:
+    if path.exists():
+        title, _, rest = path.read_text(encoding="utf-8").split("\n\n", 2)
+        yield path, f"{title}\n\n{paragraph}\n\n{rest}"
+
+
+def _of_the_operator(chart: Path) -> list[dict[str, Any]]:
+    text = (chart / "files/alerts.yaml").read_text(encoding="utf-8")
+    return [rule for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]
+
+
+def _operator_row(rule: Mapping[str, Any]) -> str:
+    name, summary = rule["alert"], rule["annotations"]["summary"]
+    return f"| [{name}]({name}.md) | {rule['labels']['severity']} | {rule['for']} | {summary} |\n"
+
+
+def _filled(text: str) -> str:
+    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
 
 
 def _forms() -> dict[_Form, list[str]]:
@@ -137,7 +173,7 @@ def _paragraph(forms: Mapping[_Form, list[str]]) -> str:
     line = " ".join(
         f"{severity.capitalize()}: {'; '.join(parts)}." for severity, parts in said.items()
     )
-    return textwrap.fill(f"{line} {_HINT}", 120, break_long_words=False, break_on_hyphens=False)
+    return _filled(f"{line} {_HINT}")
 
 
 def _where(name: str, where: list[str]) -> str:

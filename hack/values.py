@@ -152,8 +152,7 @@ def schema(values: tuple[Value, ...]) -> str:
 def table(values: tuple[Value, ...]) -> str:
     """The values as a table of Markdown, one row for each that has no keys below."""
     rows = [
-        f"| `{value.name}` | {_shown(value.default)} | {_cell(value)} |"
-        for value in _leaves(values)
+        f"| `{value.name}` | {_shown(value.default)} | {_cell(value)} |" for value in leaves(values)
     ]
     return "\n".join(("| value | default | meaning |", "|---|---|---|", *rows, ""))
 
@@ -213,10 +212,11 @@ def _object(values: tuple[Value, ...]) -> dict[str, Any]:
     return {"type": "object", "additionalProperties": False, "properties": properties}
 
 
-def _leaves(values: tuple[Value, ...]) -> Iterator[Value]:
+def leaves(values: tuple[Value, ...]) -> Iterator[Value]:
+    """Those that can be set: maps with keys of their own are replaced by these."""
     for value in values:
         if value.children:
-            yield from _leaves(value.children)
+            yield from leaves(value.children)
         else:
             yield value
 

@@ -13,7 +13,9 @@ from pathlib import Path
 # What a chart says of itself, of its dependency on another chart of ours, and of our images in its annotations.
 _OF_CHART = re.compile(r"^((?:appV|v)ersion: *).*$", re.MULTILINE)
 _OF_DEPENDENCY = re.compile(
-    r"^( *- name: *flowgauge[\w-]*\n(?: +(?!- )[^\n]*\n)*? +version: *)[^\n]*$", re.MULTILINE
+    # Possessive: where there is no version below, two ways to share out the spaces of each line never end.
+    r"^( *- name: *flowgauge[\w-]*\n(?: ++(?!- )[^\n]*\n)*? +version: *)[^\n]*$",
+    re.MULTILINE,
 )
 _OF_IMAGE = re.compile(
     r"((?:^|[/ \"'])flowgauge(?:-operator)?:)v?\d+\.\d+\.\d+[\w.-]*", re.MULTILINE

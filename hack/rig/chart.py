@@ -161,6 +161,7 @@ def install(
     run: Collection[str] | None = None,
     release: str = "flowgauge",
     namespace: str = "flowgauge-system",
+    labels: Mapping[str, str] | None = None,
     values: Sequence[Path] = (),
     overrides: Mapping[str, Any] | None = None,
     flags: Sequence[str] = (),
@@ -172,7 +173,7 @@ def install(
 
     ``path`` comes first on the PATH of the processes (``.venv-operator/bin``), ``entrypoint`` is what the image would
     start, ``programs`` does the same by the name of the image (``containers.chosen``). ``run`` names the Deployments and
-    StatefulSets whose pods are run, by default all. ``overrides`` are values that win over the files of ``values``,
+    StatefulSets whose pods are run, by default all. ``labels`` are those of the namespace. ``overrides`` are values that win over the files of ``values``,
     ``flags`` are further ones of helm.
     With ``engine``, an environment for podman, the pods run out of their images.
     """
@@ -180,7 +181,7 @@ def install(
         raise RigError(
             "install the chart with helm on a cluster of KUBECONFIG: its nodes need an image"
         )
-    cluster.create_namespace(namespace)
+    cluster.create_namespace(namespace, labels)
     cluster.start_scheduler()
     made = Release(
         name=release,

@@ -6,6 +6,7 @@ a service that nobody here knows is an error, never silently left out.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -19,7 +20,7 @@ from typing import Any, Self
 
 import yaml
 
-from rig import fetch, namespace, tools
+from rig import fetch, namespace, tools, waiting
 from rig.dns import Names
 from rig.process import Process
 from rig.rootfs import Mount
@@ -138,6 +139,19 @@ class Project:
         ):
             asked = f"http://{address}:{url[1]}{url[2]}"
             process.wait_ready(lambda asked=asked: fetch.is_ok(asked), seconds)  # type: ignore[misc]
+
+    def run(self, service: str, seconds: float = 30, **more: str) -> int | None:
+        """Run a service that ends, and return its exit status; None if it takes longer and is stopped."""
+        process = self.start(service, **more)
+        with contextlib.suppress(TimeoutError):
+            waiting.wait_for(lambda: not process.is_running, seconds, f"the end of {service}")
+        status = process.exit_status
+        self.stop(service)
+        return status
+
+    def know(self, name: str, address: IPv4Address) -> None:
+        """Let containers find somebody who is none of them."""
+        self._addresses[name] = [address]
 
     def address(self, service: str) -> str:
         """The address of the first container of a service."""

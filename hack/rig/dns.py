@@ -21,15 +21,25 @@ class Names:
     """Answers for names that `addresses_of` knows; None is a name that does not exist."""
 
     def __init__(
-        self, address: IPv4Address, addresses_of: Callable[[str], Sequence[IPv4Address] | None]
+        self,
+        address: IPv4Address,
+        addresses_of: Callable[[str], Sequence[IPv4Address] | None],
+        *,
+        port: int = 53,
     ) -> None:
         self._addresses_of = addresses_of
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind((str(address), 53))
+        self._socket.bind((str(address), port))
         # Closing a socket does not wake who waits for it.
         self._socket.settimeout(0.2)
         self._is_over = False
         self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens."""
+        host, port = self._socket.getsockname()
+        return host, port
 
     def __enter__(self) -> Self:
         """Answer from now on."""
@@ -49,7 +59,8 @@ class Names:
 
     def _serve(self) -> None:
         while not self._is_over:
-            with contextlib.suppress(OSError):
+            # What is no question has no answer.
+            with contextlib.suppress(OSError, struct.error, IndexError):
                 question, asker = self._socket.recvfrom(512)
                 self._socket.sendto(self._answer(question), asker)
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+# Python takes seconds for definitions of half a megabyte.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # Where each kind keeps its pod's spec.
 _POD_SPECS: Mapping[str, tuple[str, ...]] = {
     "Pod": ("spec",),
@@ -21,7 +23,7 @@ _POD_SPECS: Mapping[str, tuple[str, ...]] = {
 
 def documents(manifests: str | Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     """Return the objects of YAML or of a list, empty documents left out."""
-    found = yaml.safe_load_all(manifests) if isinstance(manifests, str) else manifests
+    found = yaml.load_all(manifests, _LOADER) if isinstance(manifests, str) else manifests
     return (copy.deepcopy(dict(item)) for item in found if item)
 
 

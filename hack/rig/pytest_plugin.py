@@ -93,6 +93,14 @@ def binary(name: str) -> Path:
         _unavailable(f"{missing}")
 
 
+def need_network() -> None:
+    """Skip a test that needs the rig's network where there is none; in CI, fail."""
+    if not namespace.is_inside():
+        _unavailable(
+            "it needs a network of its own; run `make test`, or python -m rig exec -- pytest"
+        )
+
+
 def _unavailable(reason: str) -> NoReturn:
     if os.environ.get(_REQUIRE) == "1":
         pytest.fail(f"the rig cannot run: {reason}", pytrace=False)

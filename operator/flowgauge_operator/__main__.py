@@ -13,7 +13,7 @@ import sys
 from flowgauge_operator import credentials, settings
 from flowgauge_operator.cluster import Cluster
 from flowgauge_operator.credentials import Credentials, CredentialsError
-from flowgauge_operator.leader import Elector, Lost
+from flowgauge_operator.leader import Elector, Lost, Timing
 from flowgauge_operator.lease import LeaseStore
 from flowgauge_operator.operation import Operation
 from flowgauge_operator.server import Server, ServerError
@@ -84,7 +84,9 @@ async def _lead(
         or found.namespace
         or "default"
     )
-    elector = Elector(LeaseStore(cluster, namespace, chosen.leader_election_id), identity)
+    store = LeaseStore(cluster, namespace, chosen.leader_election_id)
+    elector = Elector(store, identity, Timing.of(chosen.lease_duration))
+    cluster.fence(elector.may_write)
     leading = asyncio.create_task(elector.lead(work), name="election")
     stopping = asyncio.create_task(stop.wait(), name="stop")
     try:

@@ -6,7 +6,7 @@ Called by `reconcile` (through its Protocol), `presence`, `lease` and the comman
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
@@ -59,6 +59,10 @@ class Cluster:
         trace: TracebackType | None,
     ) -> None:
         await self._transport.__aexit__(kind, error, trace)
+
+    def fence(self, may_write: Callable[[], bool]) -> None:
+        """Refuse every write but urgent ones, by `errors.Fenced`, while `may_write` says no."""
+        self._transport.may_write = may_write
 
     async def apply(
         self,

@@ -247,7 +247,8 @@ class _Reader:
             if key.startswith(_P) and key not in KNOWN:
                 near = difflib.get_close_matches(key, KNOWN, 1)
                 hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(KNOWN)}"
-                self._refuse(key, f"is no annotation that is read; {hint}", "UnknownAnnotation")
+                message = f"is no annotation that is read; {hint}"
+                self.problems.append(Problem(self._path(key), "UnknownAnnotation", message))
 
     def _take(self, spec: dict[str, Any], key: str, read: Any) -> None:
         """Add to the spec what an annotation says, if it is there and makes sense."""
@@ -264,11 +265,12 @@ class _Reader:
         else:
             spec.update(piece)
 
-    def _refuse(self, key: str, message: str, reason: str = "InvalidAnnotation") -> None:
-        value = self._annotations.get(key, "")
-        shown = "" if reason == "UnknownAnnotation" else f"{_shown(value)} is not used: "
-        path = f"annotation {_clipped(key)} of pod {self._pod}"
-        self.problems.append(Problem(path, reason, f"{shown}{message}"))
+    def _refuse(self, key: str, why: str) -> None:
+        message = f"{_shown(self._annotations.get(key, ''))} is not used: {why}"
+        self.problems.append(Problem(self._path(key), "InvalidAnnotation", message))
+
+    def _path(self, key: str) -> str:
+        return f"annotation {_clipped(key)} of pod {self._pod}"
 
 
 def _with_slo(spec: Mapping[str, Any], slo: Mapping[str, Any]) -> dict[str, Any]:

@@ -66,6 +66,10 @@ class SchemaOutdated(ApiError):  # noqa: N818
     """The installed CRD does not know a field that we sent; the remedy is to install ours (500)."""
 
 
+class Fenced(ApiError):  # noqa: N818
+    """Nothing was sent: another replica may lead now."""
+
+
 class Unavailable(ApiError):  # noqa: N818
     """The API server is overloaded, down or out of reach (429, 5xx, network, time-out).
 

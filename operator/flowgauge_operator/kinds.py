@@ -56,6 +56,23 @@ class Ref:
         return f"{self.kind.kind} {where}{self.name}"
 
 
+READ = ("list", "watch")
+WRITE = ("create", "patch", "delete")
+
+
+@dataclass(frozen=True)
+class Watched:
+    """Name a kind to watch, the label selector that narrows it, and the verbs that we need.
+
+    Of objects of a kind that is `metadata_only` nothing else is sent: a tenth of the bytes for both sides.
+    """
+
+    kind: Kind
+    selector: str | None = None
+    verbs: tuple[str, ...] = READ
+    metadata_only: bool = False
+
+
 FLOWGAUGE = "flowgauge.dev"
 MONITORING = "monitoring.coreos.com"
 

@@ -39,16 +39,27 @@ class Store(Protocol):
 
 @dataclass(frozen=True)
 class Timing:
-    """Hold the seconds of an election; the usual values of Kubernetes' own components.
+    """Hold the seconds of an election; `of` makes them out of one.
 
-    A leader gives up after `deadline` without a renewal, and others take over after `duration`;
-    the difference is the time that it has to stop working.
+    A leader gives up after `deadline` without a renewal, and others take over after `duration`; the difference is the
+    time in which what it has already sent arrives. Others see a renewal at most 1.5 `look` after it was made, so they
+    lead `duration` + 1.5 `look` after a leader was killed, which is 11.5 s by default: the rest of 15 s is for the lists
+    that come before the first write.
     """
 
-    duration: float = 15.0
-    deadline: float = 10.0
-    retry: float = 2.0
-    call: float = 4.0  # so that a hanging call leaves time for another one before the deadline
+    duration: float = 10.0
+    deadline: float = 8.0
+    retry: float = 1.5
+    call: float = 1.5  # so that after two hanging calls a third one comes before the deadline
+    look: float = 1.0
+
+    @classmethod
+    def of(cls, duration: float) -> Timing:
+        """Return the timing in which the lease lasts `duration` seconds, all else in proportion."""
+        scale = duration / cls.duration
+        return cls(
+            duration, cls.deadline * scale, cls.retry * scale, cls.call * scale, cls.look * scale
+        )
 
 
 class Elector:
@@ -67,6 +78,10 @@ class Elector:
     def is_leader(self) -> bool:
         """Tell whether we hold the lease, as far as we know."""
         return self._held is not None
+
+    def may_write(self) -> bool:
+        """Tell whether the lease is surely ours now; a process that was stopped for a while may not know it yet."""
+        return self._held is not None and self._left() > 0
 
     async def lead(self, work: Callable[[], Awaitable[None]]) -> None:
         """Wait for leadership, run `work` under it, and release it when the work is over.
@@ -91,9 +106,17 @@ class Elector:
         await working
 
     async def _acquire(self) -> None:
-        while not await self._try_acquire():  # noqa: ASYNC110 - what we wait for is elsewhere
+        while not await self._try_acquire():
             # Jitter, so that replicas do not ask in step.
-            await asyncio.sleep(self._timing.retry * random.uniform(1.0, 1.5))  # noqa: S311
+            usual = self._timing.look * random.uniform(1.0, 1.5)  # noqa: S311
+            await asyncio.sleep(min(usual, self._until_free() or usual))
+
+    def _until_free(self) -> float:
+        """Return the seconds until the lease that we have seen expires; 0 if it has, or we have seen none."""
+        if self._seen is None:
+            return 0.0
+        # A little more, since it is free only after its duration.
+        return max(0.0, self._seen_at + self._seen.duration - _now() + 0.01)
 
     async def _try_acquire(self) -> bool:
         started = _now()
@@ -106,7 +129,7 @@ class Elector:
         except errors.Conflict:
             return False  # someone was faster
         except (errors.ApiError, TimeoutError) as error:
-            logger.warning("Cannot ask for the lease: %s", error or "no answer in time")
+            logger.warning("Cannot ask for the lease: %s", str(error) or "no answer in time")
             return False
         self._renewed_at = started
         logger.info("Leading as %s.", self._identity)
@@ -151,7 +174,7 @@ class Elector:
             async with asyncio.timeout(min(left, self._timing.call)):
                 is_ours = await self._renew_once()
         except (errors.ApiError, TimeoutError) as error:
-            logger.warning("Cannot renew the lease: %s", error or "no answer in time")
+            logger.warning("Cannot renew the lease: %s", str(error) or "no answer in time")
             return True
         self._renewed_at = started
         return is_ours

@@ -17,10 +17,11 @@ from flowgauge_operator.credentials import Credentials
 from flowgauge_operator.discoverer import Discoverer
 from flowgauge_operator.discoverer import Policy as DiscoveryPolicy
 from flowgauge_operator.discovery import Keep
-from flowgauge_operator.kinds import Kind
+from flowgauge_operator.kinds import READ, WRITE, Kind, Watched
+from flowgauge_operator.mark import Mark
 from flowgauge_operator.pods import Place, Pods
 from flowgauge_operator.podwatch import PodWatch
-from flowgauge_operator.presence import READ, WRITE, Discovery, Watched, discover
+from flowgauge_operator.presence import Discovery, discover
 from flowgauge_operator.prometheus import Prometheus
 from flowgauge_operator.reconcile import Reconciler, judged
 from flowgauge_operator.render import Capabilities, Options
@@ -194,23 +195,25 @@ class Operation:
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set. Raise what makes going on impossible."""
         await self._begin(stop)
+        # Not `stop` itself: whoever gave it would take our end for a wish of its own.
+        ending = asyncio.Event()
         tasks = [
             asyncio.create_task(self._queue.run(self._turn, self._settings.workers), name="queue"),
-            asyncio.create_task(self._shell.run(stop), name="shell"),
-            asyncio.create_task(self._resync(stop), name="resync"),
-            asyncio.create_task(self._follow_lists(stop), name="lists"),
-            asyncio.create_task(self._follow_profiles(stop), name="profiles"),
-            asyncio.create_task(self._verify(stop), name="verify"),
+            asyncio.create_task(self._shell.run(ending), name="shell"),
+            asyncio.create_task(self._resync(ending), name="resync"),
+            asyncio.create_task(self._follow_lists(ending), name="lists"),
+            asyncio.create_task(self._follow_profiles(ending), name="profiles"),
+            asyncio.create_task(self._verify(ending), name="verify"),
         ]
         if self._podwatch is not None:
-            tasks.append(asyncio.create_task(self._podwatch.run(stop), name="pods"))
+            tasks.append(asyncio.create_task(self._podwatch.run(ending), name="pods"))
         stopping = asyncio.create_task(stop.wait(), name="stop")
         try:
             done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
             for task in done - {stopping}:
                 task.result()
         finally:
-            stop.set()
+            ending.set()
             self._queue.stop()
             stopping.cancel()
             await asyncio.gather(*tasks, stopping, return_exceptions=True)
@@ -246,6 +249,13 @@ class Operation:
         """Plan a turn for each place of which a pod brings news."""
         for place in places:
             self._queue.add_after(Key("pods", place.namespace, place.workflow), _PODS_SECONDS)
+
+    def _discover(self, key: Key, mark: Mark | None) -> None:
+        """Plan a turn of discovery for a workflow that has changed, if it is any of its business."""
+        place = Place(key.namespace, key.name)
+        is_concerned = mark or self._cache.mark_of(key) or self._pods.at(place)
+        if self._podwatch is not None and is_concerned:
+            self._queue.add(Key("pods", *place))
 
     def _check_shared(self) -> None:
         """Look whether what namespaces share is still needed: its last workflow may have gone while we were down."""
@@ -384,8 +394,8 @@ class Operation:
         before = self._cache.profile_of(key)
         mark = self._cache.mark_of(key)
         is_news = self._cache.put_workflow(body)
-        if self._podwatch is not None and (is_news or mark != self._cache.mark_of(key)):
-            self._queue.add(Key("pods", key.namespace, key.name), lane)
+        if is_news or mark != self._cache.mark_of(key):
+            self._discover(key, mark)
         if is_news:
             self._hurry()
             self._queue.add(key, lane)
@@ -398,10 +408,9 @@ class Operation:
         before = self._cache.profile_of(key)
         self._cache.drop_workflow(key)
         self._queue.add(key)
-        if self._podwatch is not None:
-            self._on_pods([Place(key.namespace, key.name)])
-            for waiting in self._discoverer.waiting(key.namespace):
-                self._queue.add_after(waiting, _PODS_SECONDS)
+        self._discover(key, None)
+        for waiting in self._discoverer.waiting(key.namespace):
+            self._queue.add_after(waiting, _PODS_SECONDS)
         self._count(before, "")
 
     def _count(self, before: str, after: str) -> None:

@@ -5,14 +5,12 @@ One forbidden or missing kind would end kopf as a whole, so it must be known bef
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from flowgauge_operator.kinds import Kind
-
-READ = ("list", "watch")
-WRITE = ("create", "patch", "delete")
+from flowgauge_operator.kinds import Kind, Watched
 
 
 class Reviewer(Protocol):
@@ -25,19 +23,6 @@ class Reviewer(Protocol):
     async def may(self, verb: str, group: str, resource: str, namespace: str | None = None) -> bool:
         """Tell whether we may do this."""
         ...
-
-
-@dataclass(frozen=True)
-class Watched:
-    """Name a kind to watch, the label selector that narrows it, and the verbs that we need.
-
-    Of objects of a kind that is `metadata_only` nothing else is sent: a tenth of the bytes for both sides.
-    """
-
-    kind: Kind
-    selector: str | None = None
-    verbs: tuple[str, ...] = READ
-    metadata_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,25 +45,43 @@ async def discover(
 
     Raise `errors.ApiError` when the cluster cannot be asked.
     """
-    versions = dict.fromkeys(item.kind.api_version for item in wanted)
-    served = {version: await cluster.resources(version) for version in versions}
-    present, forbidden, absent = set(), {}, {}
-    for item in wanted:
-        kind = item.kind
-        if not {"list", "watch"} <= served[kind.api_version].get(kind.plural, frozenset()):
-            absent[kind] = f"{kind.kind} ({kind.api_version}) is not installed in this cluster"
-        elif denied := await _denied(cluster, item, namespaces):
-            forbidden[kind] = denied
-        else:
-            present.add(kind)
-    return Discovery(frozenset(present), forbidden, absent)
+    versions = list(dict.fromkeys(item.kind.api_version for item in wanted))
+    found = await asyncio.gather(*(cluster.resources(version) for version in versions))
+    served = dict(zip(versions, found, strict=True))
+    there = [item for item in wanted if _is_served(item.kind, served)]
+    # At once: whoever takes over has a few seconds, and in a list of namespaces these are hundreds of questions.
+    answers = await asyncio.gather(*(_denied(cluster, item, namespaces) for item in there))
+    denied = {
+        item.kind: reason for item, reason in zip(there, answers, strict=True) if reason is not None
+    }
+    kinds = [item.kind for item in there]
+    return Discovery(
+        frozenset(kind for kind in kinds if kind not in denied),
+        denied,
+        {
+            item.kind: f"{item.kind.kind} ({item.kind.api_version}) is not installed in this cluster"
+            for item in wanted
+            if item.kind not in kinds
+        },
+    )
+
+
+def _is_served(kind: Kind, served: Mapping[str, Mapping[str, frozenset[str]]]) -> bool:
+    return {"list", "watch"} <= served[kind.api_version].get(kind.plural, frozenset())
 
 
 async def _denied(cluster: Reviewer, item: Watched, namespaces: Sequence[str]) -> str | None:
     kind = item.kind
-    for namespace in namespaces if kind.namespaced and namespaces else (None,):
-        for verb in item.verbs:
-            if not await cluster.may(verb, kind.group, kind.plural, namespace):
-                where = f" in namespace {namespace}" if namespace else ""
-                return f"the operator may not {verb} {kind.resource}{where} (RBAC)"
+    asked = [
+        (namespace, verb)
+        for namespace in (namespaces if kind.namespaced and namespaces else (None,))
+        for verb in item.verbs
+    ]
+    answers = await asyncio.gather(
+        *(cluster.may(verb, kind.group, kind.plural, namespace) for namespace, verb in asked)
+    )
+    for (namespace, verb), is_allowed in zip(asked, answers, strict=True):
+        if not is_allowed:
+            where = f" in namespace {namespace}" if namespace else ""
+            return f"the operator may not {verb} {kind.resource}{where} (RBAC)"
     return None

@@ -35,6 +35,7 @@ class Settings:
     leader_elect: bool = False
     leader_election_namespace: str = ""
     leader_election_id: str = "flowgauge-operator"
+    lease_duration: float = 10.0
     listen_host: str = "0.0.0.0"  # noqa: S104 - probes and Prometheus come from other hosts
     listen_port: int = 8080
     log_level: str = "info"
@@ -178,6 +179,13 @@ FLAGS = (
         "NAME",
     ),
     Flag("leader-election-id", values.name, "flowgauge-operator", "name of the Lease", "NAME"),
+    Flag(
+        "lease-duration",
+        values.lease,
+        "10",
+        "whole seconds after which another replica takes over from one that is gone",
+        "SECONDS",
+    ),
     Flag(
         "listen-address",
         values.address,

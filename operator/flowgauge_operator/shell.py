@@ -16,8 +16,8 @@ from flowgauge_operator import errors, watch
 from flowgauge_operator.backoff import Backoff
 from flowgauge_operator.bulkhead import Bridge, Bulkhead
 from flowgauge_operator.credentials import Credentials
-from flowgauge_operator.kinds import Kind
-from flowgauge_operator.presence import Discovery, Reviewer, Watched, discover
+from flowgauge_operator.kinds import Kind, Watched
+from flowgauge_operator.presence import Discovery, Reviewer, discover
 
 logger = logging.getLogger(__name__)
 

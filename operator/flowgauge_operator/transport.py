@@ -61,9 +61,15 @@ def ignore(_verb: str, _kind: str, _code: str, _seconds: float) -> None:
 
 
 class Transport:
-    """Send requests over one pool of connections. An async context manager."""
+    """Send requests over one pool of connections. An async context manager.
+
+    `may_write` is asked right before each write that is not urgent.
+    """
+
+    may_write: Callable[[], bool]
 
     def __init__(self, credentials: Credentials, pace: Pace, observe: Observe = ignore) -> None:
+        self.may_write = lambda: True
         self._credentials = credentials
         self._pace = pace
         self._observe = observe
@@ -172,6 +178,9 @@ class Transport:
             raise errors.Unauthorized(0, "NoToken", str(error)) from error
 
     async def _observed(self, request: Request, token: str | None) -> Any:
+        # Here and not where a turn begins: it may have begun before the process was stopped, or have waited.
+        if request.is_write and not request.is_urgent and not self.may_write():
+            raise errors.Fenced(0, "Fenced", f"{request.path}: not written, the lease is lost")
         clock = asyncio.get_running_loop().time
         started, code = clock(), "cancelled"
         try:

@@ -37,6 +37,16 @@ def seconds(text: str) -> float:
     return number
 
 
+def lease(text: str) -> float:
+    """Read the duration of a Lease, of which the API server knows whole seconds only."""
+    number = seconds(text)
+    if number != int(number) or not 4 <= number <= 300:
+        raise ValueError(
+            "write whole seconds from 4, below which one slow answer would cost the lease, to 300"
+        )
+    return number
+
+
 def rate(text: str) -> float:
     """Read a rate, 0 or above."""
     number = _number(text)

@@ -16,8 +16,7 @@ import orjson
 
 from flowgauge_operator.cluster import META, META_LIST
 from flowgauge_operator.credentials import Bearer, Credentials
-from flowgauge_operator.kinds import FLOWGAUGE, Kind
-from flowgauge_operator.presence import Watched
+from flowgauge_operator.kinds import FLOWGAUGE, Kind, Watched
 from flowgauge_operator.transport import JSON
 
 # `await handle(kind, event_type, body)`; the type is None for objects of the first list.

@@ -4,12 +4,14 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from flowgauge import profiles
 from flowgauge_operator import model, promql
 from flowgauge_operator.render import Capabilities, Options, render
 
-FOLDER = Path(__file__).resolve().parents[2] / "docs/runbooks"
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "docs/runbooks"
 INDEX = (FOLDER / "README.md").read_text(encoding="utf-8")
 PAGES = {
     path.stem: path.read_text(encoding="utf-8")
@@ -45,7 +47,16 @@ KUBERNETES = {
 }
 ALERTS = {profile: [rule for rule in rules if "alert" in rule] for profile, rules in RULES.items()}
 # Alerts that no built-in profile can express are there as well: another may tomorrow.
-NAMED = BURN | {alert.name for name in profiles.names() for alert in profiles.builtin(name).alerts}
+OPERATOR = {
+    rule["alert"]: rule
+    for group in yaml.safe_load((ROOT / "charts/flowgauge/files/alerts.yaml").read_text())["groups"]
+    for rule in group["rules"]
+}
+NAMED = (
+    BURN
+    | {alert.name for name in profiles.names() for alert in profiles.builtin(name).alerts}
+    | set(OPERATOR)
+)
 
 
 def sections(page):
@@ -113,7 +124,14 @@ def test_a_page_has_queries_that_can_be_pasted(page):
     assert found
     assert queries(page)
     for query in queries(page):
-        promql.check(query, "shop")
+        promql.check(query, "flowgauge-system" if page in OPERATOR else "shop")
+
+
+def of_the_operator():
+    """The metrics that an operator exposes, which `test_docs` compares with the code."""
+    page = (ROOT / "docs/operator.md").read_text(encoding="utf-8")
+    found = set(re.findall(r"^\| `(flowgauge_\w+)", page, re.MULTILINE))
+    return found | {f"{name}_bucket" for name in found} | {"process_cpu_seconds_total"}
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -127,6 +145,9 @@ def test_a_query_names_what_a_profile_has(page):
         for family in profiles.builtin(profile).families:
             ends = ("_bucket", "_count", "_sum") if family.type == "histogram" else ("",)
             known |= {family.name + end for end in ends}
+
+    if page in OPERATOR:
+        known |= of_the_operator()
 
     names = {selector.name for query in queries(page) for selector in promql.selectors(query)}
 
@@ -156,6 +177,14 @@ def test_the_index_has_every_alert_as_it_is():
     )
 
     assert {page for page, *_ in rows} == set(PAGES)
+    for name, rule in OPERATOR.items():
+        row = (
+            name,
+            name,
+            rule["labels"]["severity"],
+            f"{rule['for']} | {rule['annotations']['summary']}",
+        )
+        assert [(*first[:3], " | ".join(first[3:])) for first in rows if first[0] == name] == [row]
     assert all(page == target for page, target, *_ in rows)
     for profile, alerts in ALERTS.items():
         for rule in alerts:

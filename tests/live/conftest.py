@@ -131,7 +131,15 @@ def _install(cluster: Cluster, release: str = FIRST, **values: Any) -> Operator:
         "prometheusRule": {"enabled": False},
         **values,
     }
-    installed = chart.install(cluster, CHART, path=[BIN], release=release, overrides=overrides)
+    installed = chart.install(
+        cluster,
+        CHART,
+        path=[BIN],
+        release=release,
+        overrides=overrides,
+        # Tests without an operator may have left the definitions of `crds/`.
+        flags=["--take-ownership", "--force-conflicts"],
+    )
     installed.wait_ready()
     return Operator(cluster, installed)
 

@@ -210,6 +210,8 @@ def test_the_operator_works_out_of_its_image(
     operator.release.stop()
     values = {
         "image": {"repository": NAME, "tag": "tested"},
+        "replicas": 1,
+        "crds": {"enabled": False},
         "log": {"format": "text", "level": "info"},
     }
     release = chart.install(

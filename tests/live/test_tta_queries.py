@@ -1,7 +1,7 @@
 """Every query of the TTA.dev guide answers on a real Prometheus that scrapes the guide's own sort of program.
 
 The guide's burn rate divides by a time and means nothing; what is asked here is what it means: the share of failures
-in units of what the objective allows. docs/migration.md says so.
+in units of what the objective allows. docs/migrate.md says so.
 """
 
 import math

@@ -48,6 +48,26 @@ def test_an_apply_creates_the_object_and_returns_its_metadata():
     assert body == config_map(a="1")
 
 
+def test_behind_a_fence_nothing_is_written_but_the_lease_and_everything_is_read():
+    async def scenario(cluster, api):
+        await cluster.apply(config_map(a="1"))
+        cluster.fence(lambda: False)
+        before = len(api.requests)
+        with pytest.raises(errors.Fenced, match="settings.*the lease is lost"):
+            await cluster.apply(config_map(a="2"))
+        with pytest.raises(errors.Fenced):
+            await cluster.delete(kinds.ref_of(config_map()))
+        with pytest.raises(errors.Fenced):
+            await cluster.event(
+                ORDERS, reason="R", note="n", action="A", is_warning=False, instance="i"
+            )
+        asked = len(api.requests) - before
+        await LeaseStore(cluster, "system", "x").write(Lease("one", 10))
+        return asked, (await cluster.get(kinds.ref_of(config_map())))["data"]
+
+    assert served(scenario) == (0, {"a": "1"})
+
+
 def test_applying_the_same_again_changes_nothing():
     async def scenario(cluster, _api):
         first = await cluster.apply(config_map(a="1"))

@@ -9,10 +9,9 @@ import pytest
 from flowgauge_operator import credentials, errors, kinds, presence
 from flowgauge_operator.cluster import Cluster
 from flowgauge_operator.credentials import Credentials
-from flowgauge_operator.kinds import Ref
+from flowgauge_operator.kinds import READ, WRITE, Ref, Watched
 from flowgauge_operator.leader import Elector, Timing
 from flowgauge_operator.lease import Lease, LeaseStore
-from flowgauge_operator.presence import READ, WRITE, Watched
 from flowgauge_operator.shell import Shell
 
 pytestmark = pytest.mark.cluster

@@ -6,6 +6,7 @@ import re2
 import yaml
 from pydantic import BaseModel
 
+import version
 from flowgauge.profiles import (
     Alert,
     Family,
@@ -23,7 +24,7 @@ from flowgauge_operator import condition, crd, model, profile_schema
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("crds", "charts/flowgauge/files/crds")
-CRDS = crd.definitions("1.2.3")
+CRDS = crd.definitions(version.of_chart(version.current(ROOT)))
 SCHEMAS = {
     made["spec"]["names"]["kind"]: made["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     for made in CRDS.values()

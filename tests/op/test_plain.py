@@ -424,6 +424,16 @@ def test_validate_needs_no_selector_where_there_are_no_pods(tmp_path, capsys):
     assert capsys.readouterr().out.endswith("shop/orders: valid\n")
 
 
+def test_validate_reads_where_the_targets_are(tmp_path, capsys):
+    file = tmp_path / "w.yaml"
+    file.write_text(workflow(where="orders") + workflow("b", where="b:1"))
+
+    assert cli.main(["validate", "-f", str(file), "--target=prometheus"]) == 1
+    out, err = capsys.readouterr()
+    assert "shop/orders: metadata.annotations[flowgauge.dev/targets]: write HOST:PORT" in err
+    assert out.endswith("shop/b: valid\n")
+
+
 def test_one_address_is_named_once():
     assert targets.addresses("a:1, a:1") == ("a:1",)
     assert targets.given("shop/a=b:1") == ("shop/a", Targets(addresses=("b:1",)))

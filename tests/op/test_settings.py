@@ -69,6 +69,8 @@ def test_an_address_is_host_and_port(text, host, port):
             ["--kube-api-qps=100", "--kube-api-burst=1"],
             "--kube-api-burst 1 is below --kube-api-qps 100",
         ),
+        (["--lease-duration=3"], "--lease-duration '3': write whole seconds from 4"),
+        (["--lease-duration=10.5"], "--lease-duration '10.5': write whole seconds"),
         (["--listen-address=8080"], "write HOST:PORT"),
         (["--listen-address=x:99999"], "write HOST:PORT"),
         (["--log-level=loud"], "write one of debug, info, warning, error"),

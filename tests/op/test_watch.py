@@ -17,7 +17,8 @@ from flowgauge_operator import kinds, presence, shell, watch
 from flowgauge_operator.bulkhead import Bridge, Bulkhead
 from flowgauge_operator.cluster import META, META_LIST, Cluster
 from flowgauge_operator.credentials import Credentials, CredentialsError
-from flowgauge_operator.presence import Discovery, Watched
+from flowgauge_operator.kinds import Watched
+from flowgauge_operator.presence import Discovery
 from flowgauge_operator.transport import JSON
 
 WANTED = (
@@ -612,7 +613,7 @@ def test_a_permission_is_needed_in_every_namespace():
             return (verb, namespace) != ("patch", "bank")
 
     async def found(namespaces):
-        wanted = [Watched(kinds.SERVICE, verbs=presence.READ + presence.WRITE)]
+        wanted = [Watched(kinds.SERVICE, verbs=kinds.READ + kinds.WRITE)]
         return await presence.discover(Reviewer(), wanted, namespaces)
 
     assert asyncio.run(found(["shop"])).present == {kinds.SERVICE}

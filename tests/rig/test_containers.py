@@ -96,15 +96,51 @@ def test_a_secret_is_decoded():
     ]
 
 
+def mounted(volume, **mount):
+    mounts = [{"name": "v", "mountPath": "/v/file", **mount}]
+    containers_ = [{"name": "web", "volumeMounts": mounts}]
+    return {"spec": {"volumes": [{"name": "v", **volume}], "containers": containers_}}
+
+
+def secret_only(kind, name):
+    if (kind, name) != ("secret", "web"):
+        raise containers.NoSuchObject(name)
+    return {"kind": "Secret", "data": {"key": base64.b64encode(b"value").decode()}}
+
+
+@pytest.mark.parametrize(
+    ("pod", "files"),
+    [
+        (mounted({"persistentVolumeClaim": {"claimName": "x"}}), ("/v/file", {})),
+        (mounted({"emptyDir": {}}, subPath="below"), ("/v/file", {})),
+        (mounted({"secret": {"secretName": "web"}}, subPath="key"), ("/v", {"file": b"value"})),
+        (mounted({"configMap": {"name": "none", "optional": True}}), ("/v/file", {})),
+        (
+            mounted({"projected": {"sources": [{"secret": {"name": "web"}}]}}),
+            ("/v/file", {"key": b"value"}),
+        ),
+    ],
+)
+def test_volumes_of_operators_are_had(pod, files):
+    assert list(containers.volumes(pod, secret_only)) == [containers.Files(*files)]
+
+
+def test_an_object_that_is_not_optional_is_missed():
+    pod = mounted({"configMap": {"name": "none"}})
+
+    with pytest.raises(containers.NoSuchObject):
+        list(containers.volumes(pod, secret_only))
+
+
 def test_a_volume_that_the_rig_lacks_is_an_error():
     pod = {
         "spec": {
-            "volumes": [{"name": "disk", "persistentVolumeClaim": {"claimName": "x"}}],
+            "volumes": [{"name": "disk", "hostPath": {"path": "/x"}}],
             "containers": [{"name": "web", "volumeMounts": [{"name": "disk", "mountPath": "/d"}]}],
         }
     }
 
-    with pytest.raises(containers.UnsupportedPod, match="persistentVolumeClaim"):
+    with pytest.raises(containers.UnsupportedPod, match="disk is a hostPath"):
         list(containers.volumes(pod, look_up))
 
 

@@ -57,6 +57,11 @@ annotations: {{- toYaml . | nindent 2 }}
 {{- end -}}
 {{- end }}
 
+{{- /* YAML takes an unquoted off for false. */ -}}
+{{- define "flowgauge.discovery" -}}
+{{- toString .Values.discovery.mode | replace "false" "off" -}}
+{{- end }}
+
 {{- /* What the operator may do with objects; the same rules for all namespaces or for the chosen ones. */ -}}
 {{- define "flowgauge.rules" -}}
 - apiGroups: [flowgauge.dev]
@@ -65,7 +70,7 @@ annotations: {{- toYaml . | nindent 2 }}
 - apiGroups: [flowgauge.dev]
   resources: [monitoredworkflows/status]
   verbs: [patch]
-{{- if ne .Values.discovery.mode "off" }}
+{{- if ne (include "flowgauge.discovery" .) "off" }}
 - apiGroups: [flowgauge.dev]
   resources: [monitoredworkflows]
   verbs: [create, patch, delete]

@@ -116,6 +116,16 @@ def warn(
             print(f"{name}: {source.title(body)}: warning: {left}", file=sys.stderr)
 
 
+def faults(body: dict[str, Any]) -> list[str]:
+    """What is wrong with where a valid workflow says that its metrics are; nothing where it does not say it."""
+    try:
+        if text := _annotation(body):
+            targets.read(text)
+    except ValueError as error:
+        return [f"metadata.annotations[{targets.ANNOTATION}]: {error}"]
+    return []
+
+
 def without_pods(body: dict[str, Any]) -> dict[str, Any]:
     """The same workflow with a selector: it selects nothing here, so nobody has to write one."""
     spec = body.get("spec") or {}
@@ -128,19 +138,24 @@ def without_pods(body: dict[str, Any]) -> dict[str, Any]:
 def _assigned(
     arguments: argparse.Namespace, bodies: Sequence[Body], parsed: Sequence[Workflow]
 ) -> dict[tuple[str, str], Targets]:
-    annotated = [_annotation(name, body) for name, body in bodies]
     try:
+        annotated = [_annotation(body) for _, body in bodies]
         return targets.assigned(list(zip(parsed, annotated, strict=True)), arguments.targets)
     except TargetsError as error:
         raise InputError(str(error)) from error
 
 
-def _annotation(name: str, body: dict[str, Any]) -> str:
+def _annotation(body: dict[str, Any]) -> str:
+    """The value of the annotation; empty where there is none.
+
+    Raises:
+        TargetsError: it is no text.
+    """
     annotations = body["metadata"].get("annotations") or {}
     text = annotations.get(targets.ANNOTATION, "") if isinstance(annotations, dict) else annotations
     if not isinstance(text, str):
-        raise InputError(
-            f"{name}: {source.title(body)}: metadata.annotations: must be texts; quote the value"
+        raise TargetsError(
+            f"{source.title(body)}: metadata.annotations: must be texts; quote the value"
         )
     return text
 

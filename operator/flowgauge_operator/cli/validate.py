@@ -37,8 +37,11 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             print(f"{name}: {source.title(body)}: valid")
     for name, given in found.workflows:
-        body = plain.without_pods(given) if arguments.target == "prometheus" else given
+        is_plain = arguments.target == "prometheus"
+        body = plain.without_pods(given) if is_plain else given
         messages = product.problems(body, known=known)
+        if is_plain and not messages:
+            messages = plain.faults(body)
         count += len(messages)
         for message in messages:
             print(f"{name}: {source.title(body)}: {message}", file=sys.stderr)

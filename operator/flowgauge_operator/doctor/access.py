@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from flowgauge_operator import kinds
 from flowgauge_operator.doctor.snapshot import Access, Body, Installed, account
-from flowgauge_operator.kinds import Kind
-from flowgauge_operator.presence import READ, WRITE, Watched
+from flowgauge_operator.kinds import READ, WRITE, Kind, Watched
 from flowgauge_operator.render import Capabilities
 
 # Kinds of others, which may be missing; ours is read without.

@@ -1,0 +1,65 @@
+"""Write the operator's chart as one file for `kubectl apply --server-side -f`: `make manifests`.
+
+The kinds of Prometheus Operator are not in it, since a cluster without them would refuse the file; `--monitoring` adds them.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rig import chart
+
+ROOT = Path(__file__).resolve().parents[1]
+_NAMESPACE = "flowgauge-system"
+_HEAD = "# The Flowgauge operator, rendered from charts/flowgauge: kubectl apply --server-side -f install.yaml\n"
+_MANAGED_BY = "app.kubernetes.io/managed-by"
+
+
+def objects(*, monitoring: bool = False, values: Sequence[Path] = ()) -> Iterator[dict[str, Any]]:
+    """The namespace and every object of the chart, definitions first; `values` are files of it."""
+    yield {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {
+            "name": _NAMESPACE,
+            "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
+        },
+    }
+    wanted = {"force": monitoring}
+    for made in chart.render(
+        ROOT / "charts/flowgauge",
+        release="flowgauge",
+        namespace=_NAMESPACE,
+        values=values,
+        overrides={"serviceMonitor": wanted, "prometheusRule": wanted},
+    ):
+        # Nobody will find a release of helm.
+        made["metadata"]["labels"].pop(_MANAGED_BY, None)
+        yield made
+
+
+def main() -> None:
+    """Write the file."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, default=ROOT / "dist/install.yaml")
+    parser.add_argument(
+        "--monitoring", action="store_true", help="with ServiceMonitor and PrometheusRule"
+    )
+    parser.add_argument(
+        "--values", type=Path, action="append", default=[], help="a file of values of the chart"
+    )
+    chosen = parser.parse_args()
+    chosen.output.parent.mkdir(parents=True, exist_ok=True)
+    made = objects(monitoring=chosen.monitoring, values=chosen.values)
+    text = yaml.safe_dump_all(made, sort_keys=False, width=120, allow_unicode=True)
+    chosen.output.write_text(_HEAD + text, encoding="utf-8")
+    print(f"wrote {chosen.output}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""The chart as one file, applied by kubectl alone, and changed by kustomize."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import yaml
+from chartcases import ROOT
+
+import manifests
+from rig.kubelet import Kubelet
+
+pytestmark = pytest.mark.cluster
+
+SPACE = "flowgauge-system"
+KUSTOMIZE = ROOT / "examples/kustomize"
+
+
+@pytest.fixture
+def file(tmp_path, helm):
+    """What `make manifests` writes."""
+    made = tmp_path / "install.yaml"
+    made.write_text(yaml.safe_dump_all(manifests.objects(), sort_keys=False))
+    return made
+
+
+def test_one_file_installs_an_operator_that_works(own_cluster, namespace, definitions, file):
+    own_cluster.start_scheduler()
+    own_cluster.kubectl("delete", "namespace", SPACE, "--ignore-not-found", "--wait=true")
+    for _ in range(2):
+        # The second time nothing is new, and nothing is in the way.
+        own_cluster.kubectl("apply", "--server-side", f"--filename={file}")
+    space = own_cluster.get("namespace", SPACE)["metadata"]
+    assert space["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+
+    kubelet = Kubelet(own_cluster, path=[ROOT / ".venv-operator/bin"])
+    selector = "app.kubernetes.io/name=flowgauge-operator"
+    pods = [kubelet.run(pod) for pod in own_cluster.wait_pods(SPACE, selector, count=2)]
+    for pod in pods:
+        pod.wait_ready()
+    body = yaml.safe_load((ROOT / "examples/orders/workflow.yaml").read_text())
+    body["metadata"]["namespace"] = namespace
+    own_cluster.apply([body])
+
+    def is_ready():
+        return "True" in own_cluster.kubectl(
+            "get", "mwf", "orders", "-n", namespace,
+            "--output=jsonpath={.status.conditions[?(@.type=='Ready')].status}",
+        )  # fmt: skip
+
+    own_cluster.wait_for(is_ready, 40, "the workflow to be Ready")
+    for pod in pods:
+        pod.stop()
+    own_cluster.kubectl("delete", f"--filename={file}", "--wait=true")
+
+
+def test_kustomize_changes_it(own_cluster, definitions, file, tmp_path):
+    folder = tmp_path / "kustomize"
+    shutil.copytree(KUSTOMIZE, folder)
+    shutil.copy(file, folder)
+
+    made = list(yaml.safe_load_all(own_cluster.kubectl("kustomize", str(folder))))
+
+    (deployment,) = (item for item in made if item["kind"] == "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert deployment["spec"]["replicas"] == 3
+    assert container["image"] == "registry.example.com/flowgauge:0.1.0"
+    assert "--rule-labels=release=kube-prometheus-stack" in container["args"]
+    (policy,) = (item for item in made if item["kind"] == "NetworkPolicy")
+    assert {"port": 9090, "protocol": "TCP"} in policy["spec"]["egress"][-1]["ports"]
+    assert len(made) == len(list(manifests.objects()))
+    own_cluster.create_namespace(SPACE)
+    own_cluster.kubectl("apply", "--server-side", "--dry-run=server", f"--kustomize={folder}")
+    own_cluster.delete_namespace(SPACE, wait=True)
