@@ -54,7 +54,7 @@ def make_base(chosen: Engine, name: str) -> None:
 
 
 def base_archive() -> Path:
-    """Return the archive of the base, made once a day's worth of packages: delete it for newer ones."""
+    """Return the archive of the base, made once: whoever deletes it gets newer packages; raise DebianError."""
     path = wheels.cache() / "base.tar"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -119,9 +119,8 @@ def _base(options: argparse.Namespace) -> None:
 
 
 def _fetch(options: argparse.Namespace) -> None:
-    engine.find(options.engine)
-    base_archive()
     wheels.fetched(ROOT / "requirements/operator.txt", options.python)
+    base_archive()
 
 
 def main() -> int:
