@@ -137,9 +137,13 @@ class Discoverer:
         """
         place, flow = Place(key.namespace, key.name), Key("workflow", key.namespace, key.name)
         said, entry = self._pods.at(place), self._cache.workflows.get(flow)
+        is_seen = self._pods.take_seen(place)
         if not said:
             self._accept(place)
         try:
+            if entry is not None and not said and is_seen:
+                await self._begin_to_age(flow, entry)
+                return _SOON
             return await self._turn(place, flow, said, entry)
         except errors.Forbidden as error:
             if error.is_terminating:
@@ -227,6 +231,14 @@ class Discoverer:
         await self._remark(flow, entry.uid, wanted.problems)
 
     # -- without
+
+    async def _begin_to_age(self, flow: Key, entry: Entry) -> None:
+        """Let the time without a pod begin anew: one has come and gone between two turns."""
+        if entry.mark is None or entry.mark.is_taken or not entry.mark.gone_since:
+            return
+        stamp = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        ref = Ref(WORKFLOW, flow.namespace, flow.name, entry.uid)
+        await self._patch(ref, {"annotations": {names.PODS_GONE: stamp}})
 
     async def _age(self, flow: Key, entry: Entry) -> float | None:
         """Remove what had no pod for long enough. Since when is written on it, since we may be started again."""

@@ -67,6 +67,7 @@ class Pods:
         self._pods: dict[str, _Pod] = {}
         self._said: dict[Place, dict[Saying, Said]] = {}
         self._by_namespace: dict[str, set[str]] = {}
+        self._seen: set[Place] = set()
 
     def __len__(self) -> int:
         return len(self._pods)
@@ -86,6 +87,7 @@ class Pods:
             return set()
         changed = self.drop(uid)
         self._pods[uid] = pod
+        self._seen.add(pod.place)
         self._by_namespace.setdefault(pod.place.namespace, set()).add(uid)
         said = self._said.setdefault(pod.place, {}).setdefault(
             pod.saying, Said(metadata["name"], uid)
@@ -127,6 +129,12 @@ class Pods:
     def at(self, place: Place) -> dict[Saying, Said]:
         """What the pods of a place say."""
         return dict(self._said.get(place, {}))
+
+    def take_seen(self, place: Place) -> bool:
+        """Whether a pod of the place has come since this was last asked, be it gone again or not."""
+        is_seen = place in self._seen
+        self._seen.discard(place)
+        return is_seen
 
     def places(self) -> list[Place]:
         """All places, in order."""

@@ -292,9 +292,13 @@ def test_what_a_cronjob_starts_is_monitored_between_its_runs(annotated):
     )
 
     assert made["spec"]["scrape"]["intermittent"] is True
+    since = gone["metadata"]["annotations"]["flowgauge.dev/pods-gone-since"]
     annotated.cluster.kubectl("create", "job", "nightly-2", "--from=cronjob/nightly", where)
     back = annotated.wait(
-        lambda w: "flowgauge.dev/pods-gone-since" not in w["metadata"]["annotations"], "its return"
+        # Its pod is there for a moment only.
+        lambda w: w["metadata"]["annotations"].get("flowgauge.dev/pods-gone-since") != since,
+        "its return",
+        30,
     )
     assert back["metadata"]["uid"] == gone["metadata"]["uid"] == made["metadata"]["uid"]
     rules = annotated.operator.get("prometheusrule", "orders-rules", annotated.namespace)

@@ -169,6 +169,19 @@ def test_a_pod_that_comes_back_ends_the_waiting(scene):
     assert "delete" not in verbs(scene)
 
 
+def test_a_pod_that_came_and_went_between_two_turns_counts(scene):
+    said = {"flowgauge.dev/pods-gone-since": "2025-01-01T00:00:00Z", "flowgauge.dev/keep": "1m"}
+    scene.cluster.put({}, {"flowgauge.dev/discovered": "true"}, said)
+    scene.pods.put(pod())
+    scene.pods.drop("a")
+
+    assert scene.turn() > 0
+
+    assert scene.cluster.calls == [
+        ("merge", {"annotations": {"flowgauge.dev/pods-gone-since": "2026-01-02T00:00:00Z"}})
+    ]
+
+
 def test_while_pods_cannot_be_seen_nothing_ages(scene):
     said = {"flowgauge.dev/pods-gone-since": "2025-01-01T00:00:00Z"}
     scene.cluster.put({}, {"flowgauge.dev/discovered": "true"}, said)
