@@ -25,7 +25,7 @@ from typing import Any
 
 import aiohttp
 
-from rig import chart, fetch
+from rig import fetch
 from rig.cluster import Cluster
 from rig.process import Process
 
@@ -34,6 +34,7 @@ BIN = ROOT / ".venv-operator/bin"
 TICKS = 100  # of a second, as /proc counts them
 NAMESPACES, ONE_IN, PER_WORKFLOW = 10, 100, 10
 AT_ONCE = 16
+LISTEN = "127.0.0.1:8080"
 # After the last change, until everything that it brings about is over.
 SETTLE_SECONDS = 4.0
 
@@ -163,7 +164,7 @@ def measured(mode: str, process: Any, is_settled: Any, churn: Any, changes: int)
     """One start and some changes of one process that watches."""
     api = api_pid()
     before = cpu(api)
-    process.restart() if hasattr(process, "restart") else process.start()
+    process.start()
     is_settled()
     time.sleep(SETTLE_SECONDS)
     start, start_api, memory = cpu(process.pid), cpu(api) - before, peak(process.pid)
@@ -183,22 +184,21 @@ def measured(mode: str, process: Any, is_settled: Any, churn: Any, changes: int)
     return row
 
 
-def operator(cluster: Cluster, mode: str) -> tuple[Any, Any]:
-    """An operator of one mode, stopped, and how to wait until it has settled."""
-    values = {"replicas": 1, "log": {"format": "text"}, "discovery": {"mode": mode}}
-    release = chart.install(
-        cluster, ROOT / "charts/flowgauge", path=[BIN], release=mode + "-mode", overrides=values
+def operator(cluster: Cluster, mode: str) -> tuple[Process, Any]:
+    """An operator of one mode, which is not started, and how to wait until it has settled."""
+    command = [BIN / "flowgauge-operator", f"--discovery={mode}", f"--listen-address={LISTEN}"]
+    env = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)}
+    process = Process(
+        mode, [str(word) for word in command], log=cluster.logs / "operator.log", env=env
     )
-    release.wait_ready()
-    (container,) = release.containers
 
     def metric(name: str) -> float:
-        text = fetch.text(container.url("http", "/metrics"))
+        text = fetch.text(f"http://{LISTEN}/metrics")
         lines = (line.rpartition(" ") for line in text.splitlines() if line.startswith(name))
         return sum(float(value) for _, _, value in lines)
 
     def settle() -> None:
-        container.wait_ready()
+        process.wait_ready(lambda: fetch.is_ok(f"http://{LISTEN}/readyz"), 60)
         # All pods are listed before anything has its turn.
         time.sleep(SETTLE_SECONDS)
         cluster.wait_for(
@@ -208,11 +208,7 @@ def operator(cluster: Cluster, mode: str) -> tuple[Any, Any]:
             every=0.5,
         )
 
-    settle()
-    time.sleep(SETTLE_SECONDS)
-    settle()
-    release.stop()
-    return container, settle
+    return process, settle
 
 
 def kopf_alone() -> None:
@@ -244,14 +240,19 @@ def main() -> None:
     rows = []
     with Cluster(say=print) as cluster:
         admin = Admin(cluster)
-        # The first makes what is discovered, and is measured when all of it is there.
-        started = {"off": operator(cluster, "off")}
+        for file in (ROOT / "crds").glob("*.yaml"):
+            cluster.apply(file.read_text())
+        cluster.kubectl("wait", "--for=condition=Established", "crd", "--all")
         fill(cluster, admin, arguments.count)
         print(f"{arguments.count} pods are there", flush=True)
-        started |= {mode: operator(cluster, mode) for mode in ("annotation", "label")}
+        # The first start makes what is discovered; those that are measured find it.
+        process, settle = operator(cluster, "annotation")
+        process.start()
+        settle()
+        process.stop()
         for number, mode in enumerate(("annotation", "label", "off")):
             first = 10 * (number + 1)
-            process, settle = started[mode]
+            process, settle = operator(cluster, mode)
             churn = lambda first=first: change(admin, arguments.count, arguments.changes, first)  # noqa: E731
             rows.append(measured(mode, process, settle, churn, arguments.changes))
             print(rows[-1], flush=True)

@@ -65,7 +65,8 @@ def test_kustomize_changes_it(own_cluster, definitions, file, tmp_path):
     (deployment,) = (item for item in made if item["kind"] == "Deployment")
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     assert deployment["spec"]["replicas"] == 3
-    assert container["image"] == "registry.example.com/flowgauge:0.1.0"
+    version = yaml.safe_load((ROOT / "charts/flowgauge/Chart.yaml").read_text())["version"]
+    assert container["image"] == f"registry.example.com/flowgauge:{version}"
     assert "--rule-labels=release=kube-prometheus-stack" in container["args"]
     (policy,) = (item for item in made if item["kind"] == "NetworkPolicy")
     assert {"port": 9090, "protocol": "TCP"} in policy["spec"]["egress"][-1]["ports"]

@@ -149,41 +149,35 @@ def alone(verifying):
     found = cluster.get("deployments", "--all-namespaces", selector)["items"]
     key = "app.kubernetes.io/instance"
     others = [d for d in found if d["metadata"]["labels"][key] != ours[key]]
-    for body in others:
+    with removed(cluster, *others):
+        yield verifying
+
+
+@contextlib.contextmanager
+def removed(cluster, *deployments):
+    """Be without some Deployments; their pods stay, since the tokens of their processes are bound to them."""
+    for body in deployments:
         where = f"--namespace={body['metadata']['namespace']}"
-        # Their pods stay: the tokens of their processes are bound to them.
         cluster.kubectl("delete", "deployment", body["metadata"]["name"], where, "--cascade=orphan")
-    yield verifying
-    for body in others:
-        kept = ("name", "namespace", "labels")
-        body["metadata"] = {k: v for k, v in body["metadata"].items() if k in kept}
-        body.pop("status")
-    cluster.apply(others)
+    try:
+        yield
+    finally:
+        kept = ("name", "namespace", "labels", "annotations")
+        for body in deployments:
+            body["metadata"] = {k: v for k, v in body["metadata"].items() if k in kept}
+            body.pop("status", None)
+        if deployments:
+            cluster.apply(deployments)
 
 
 @pytest.fixture(scope="module")
-def door(stack):
-    """A pod at whose address Prometheus answers, so that the Service of prometheus-operator leads somewhere."""
-    labels = {"app.kubernetes.io/name": "prometheus", "operator.prometheus.io/name": "main"}
-    container = {"name": "p", "image": "rig/p", "ports": [{"name": "web", "containerPort": 9090}]}
-    pod = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": "prometheus-door", "namespace": "monitoring", "labels": labels},
-        "spec": {"automountServiceAccountToken": False, "containers": [container]},
-    }
-    stack.deploy([pod])
-    selector = "operator.prometheus.io/name=main"
-    found = stack.wait_for(
-        lambda: [p for p in stack.pods("monitoring", selector) if p["status"].get("podIP")],
-        30,
-        "the pod of the door",
-    )
-    words = [sys.executable, "-c", DOOR, found[0]["status"]["podIP"], *_split(stack.prometheus_url)]
+def door(alone, stack):
+    """Prometheus answers at the address of the pod of its object, so that the Service of prometheus-operator leads to it."""
+    (pod,) = stack.wait_pods("monitoring", "operator.prometheus.io/name=main", timeout=60)
+    words = [sys.executable, "-c", DOOR, pod["status"]["podIP"], *_split(stack.prometheus_url)]
     with subprocess.Popen(words) as process:
         yield
         process.terminate()
-    stack.kubectl("delete", "pod", "prometheus-door", "--namespace=monitoring")
 
 
 def _split(url):
@@ -494,7 +488,7 @@ def test_an_old_definition_is_found(scene, examine):
         )
 
     assert "it lacks spec.scrape.nativeHistograms" in found["seen"]
-    assert "kubectl apply --server-side -f crds/" in found["remedy"]
+    assert found["remedy"].startswith("helm upgrade ")
 
 
 def _patch_crd(cluster, name, *operations):
@@ -520,12 +514,20 @@ def test_a_second_operator_that_is_down_old_and_without_a_prometheus_is_found(sc
         "metadata": {"name": "old", "namespace": SPACE, "labels": labels},
         "spec": {
             "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
+            # Without its account, no pod of it comes to be.
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {"containers": [container], "serviceAccountName": "gone"},
+            },
         },
     }
     with scene.applied(other):
+        scene.cluster.kubectl(
+            "wait", "deployment/old", f"--namespace={SPACE}", "--for=condition=ReplicaFailure"
+        )
         found = examine()
 
+    assert "error looking up service account doctor/gone" in the(found, "operator", "error")["seen"]
     assert "none of its 1 replicas is ready" in the(found, "operator", "error")["seen"]
     assert "0.0.9" in the(found, "operator-version", "warning")["seen"]
     assert "no --prometheus-url" in the(found, "operator-flags", "warning")["seen"]
@@ -534,14 +536,12 @@ def test_a_second_operator_that_is_down_old_and_without_a_prometheus_is_found(sc
 
 
 def test_no_operator_at_all_is_found(scene, examine):
-    cluster, name = scene.cluster, scene.orders.operator.release.manifests
-    body = next(m for m in name if m["kind"] == "Deployment")
-    where = f"--namespace={body['metadata']['namespace']}"
-    cluster.kubectl("delete", "deployment", body["metadata"]["name"], where, "--cascade=orphan")
-    try:
+    pod = scene.orders.operator.release.containers[0].pod
+    with removed(
+        scene.cluster,
+        scene.cluster.get("deployment", "verifying", f"--namespace={pod['metadata']['namespace']}"),
+    ):
         found = the(examine(), "operator", "error")
-    finally:
-        cluster.deploy([body])
 
     assert "no Deployment runs flowgauge-operator" in found["seen"]
     assert found["remedy"].startswith("helm upgrade --install flowgauge")

@@ -21,9 +21,11 @@ from flowgauge_operator.doctor import (
     flags,
     places,
     report,
+    servers,
 )
 from flowgauge_operator.doctor.finding import Level
 from flowgauge_operator.doctor.places import Way
+from flowgauge_operator.doctor.servers import Reach
 from flowgauge_operator.doctor.snapshot import Access, Held, Server, Unseen
 from flowgauge_operator.operation import WATCHED
 from flowgauge_operator.render import Capabilities, Options
@@ -835,6 +837,48 @@ def test_a_url_of_the_cluster_is_a_way_through_the_api_server(url, way):
     found_way = places.by_url(url, "flowgauge-system")
 
     assert found_way == way
+
+
+def test_a_password_in_a_url_is_shown_to_nobody():
+    seen = snapshot(
+        operators=operators(
+            "--prometheus-url=https://me:secret@p.m:9090", "--grafana-url=x://me:secret@g"
+        )
+    )
+
+    told = [f.seen for f in found(seen, "operator-flags")]
+
+    assert "secret" not in " ".join(told)
+    assert any("--grafana-url 'x://g'" in text for text in told)
+
+
+class Stray:
+    """What answers JSON to everything, and is neither a Prometheus nor an Alertmanager."""
+
+    def __init__(self, answer):
+        self._answer = answer
+
+    def through(self, *_):
+        return self._answer
+
+
+@pytest.mark.parametrize(
+    "answer", [[], {}, None, "x", 1, {"data": []}, {"status": "success", "data": {"result": 1}}]
+)
+def test_an_answer_of_something_else_is_no_answer_and_stops_nothing(answer):
+    seen = snapshot(alertmanagers=[alertmanager()])
+
+    server, observation = servers.prometheus(Stray(answer), Reach(), seen, "", "")
+    seen = changed(dataclasses.replace(seen, prometheus=server), observation=observation)
+    seen = dataclasses.replace(
+        seen, alertmanager=servers.alertmanager(Stray(answer), Reach(), seen)
+    )
+
+    findings = diagnosis.examine(seen)
+    assert not [f for f in findings if "the check itself failed" in f.seen]
+    assert not [
+        f for f in findings if f.check in ("targets", "rules", "families") and f.level is Level.OK
+    ]
 
 
 def test_ways_of_objects_follow_their_settings():

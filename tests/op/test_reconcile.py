@@ -330,6 +330,28 @@ def test_what_is_shared_goes_with_the_last_workflow_that_is_known(turn):
     assert sorted(shared_turn(turn)) == [("delete", "ConfigMap"), ("delete", "ServiceMonitor")]
 
 
+def test_a_monitor_that_names_workflows_waits_until_all_of_them_are_known(turn):
+    annotated = body() | {"spec": {"scrape": {"mode": "AnnotatedPods"}}}
+    turn.cache.put_workflow(annotated)
+    turn.run()
+    other = {**annotated, "metadata": annotated["metadata"] | {"name": "other", "uid": "u2"}}
+    turn.cache.put_workflow(other)
+
+    # Without the other one in it, the other one's pods would no longer be scraped.
+    assert shared_turn(turn) == []
+
+    turn.cache.refused.add(KEY._replace(name="other"))
+    assert ("apply", "PodMonitor") in shared_turn(turn)
+
+
+def test_a_workflow_that_cannot_be_rendered_keeps_no_others_waiting(turn):
+    turn.cache.put_workflow(body(2) | {"spec": body()["spec"] | {"profile": "nobodys"}})
+    turn.run()
+
+    assert turn.cache.shares("shop").is_judged
+    assert not turn.cache.shares("shop").is_known
+
+
 def by_grafana_operator(turn):
     spec = body()["spec"] | {"dashboard": {"mode": "GrafanaDashboard"}}
     turn.cache.put_workflow(body(2) | {"spec": spec})

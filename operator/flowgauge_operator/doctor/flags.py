@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from flowgauge_operator.doctor import places
 from flowgauge_operator.settings import FLAGS, Settings
 
 
@@ -25,7 +26,7 @@ def read(container: Mapping[str, Any]) -> tuple[Settings, list[str]]:
         try:
             found[flag.field] = flag.read(text)
         except ValueError as error:
-            faults.append(f"--{name} {text!r}: {error}")
+            faults.append(f"--{name} {places.shown(text)!r}: {error}")
     return Settings(**found), faults
 
 

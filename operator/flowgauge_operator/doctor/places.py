@@ -96,6 +96,12 @@ class Way:
         return f"through the API server, Service {self.namespace}/{self.service}:{self.port}"
 
 
+def shown(url: str) -> str:
+    """A URL as it may be shown: user and password in it are nobody's business."""
+    scheme, separator, rest = url.rpartition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+
+
 def by_url(url: str, home: str) -> Way | None:
     """The way to what a URL inside of the cluster names; None for a URL that leads elsewhere. `home` is whose URL it is."""
     parts = urlsplit(url)

@@ -45,7 +45,7 @@ def prometheus(
         [places.by_url(url, home) if url else None, *map(places.of_prometheus, known)]
     )
     way, ask, error = _found(
-        api, reach, reach.prometheus, ways, "/api/v1/status/buildinfo", "--prometheus"
+        api, reach, reach.prometheus, ways, "/api/v1/status/buildinfo", "--prometheus", _data
     )
     if ask is None:
         return Server(error=error), Observation(error="Prometheus does not answer")
@@ -58,8 +58,7 @@ def prometheus(
     }
     if flow is not None and flow.rendered is not None:
         asked |= _of_workflow(flow)
-    found = together({n: functools.partial(_asked, ask, *q) for n, q in asked.items()})
-    answers = {name: _simple(name, value) for name, value in found.items()}
+    answers = together({n: functools.partial(_asked, ask, n, *q) for n, q in asked.items()})
     return Server(way, None, answers), _observation(flow, answers)
 
 
@@ -100,15 +99,27 @@ def _of_workflow(flow: Workflow) -> dict[str, tuple[str, Query]]:
     }
 
 
-def _asked(ask: Ask, path: str, query: Query) -> Any:
-    answer = ask(path, query)
+def _asked(ask: Ask, name: str, path: str, query: Query) -> Any:
+    return _simple(name, _data(ask(path, query)))
+
+
+def _no(what: str, answer: Any) -> Unseen:
+    return Unseen(f"what answers is no {what}: {str(answer)[:100]}")
+
+
+def _receivers(answer: Any) -> Any:
+    return answer if isinstance(answer, (list, Unseen)) else _no("Alertmanager", answer)
+
+
+def _data(answer: Any) -> Any:
     if isinstance(answer, Unseen):
         return answer
-    if not isinstance(answer, dict) or answer.get("status") != "success":
-        return Unseen(f"what answers is no Prometheus: {str(answer)[:100]}")
-    return answer["data"]
+    data = answer.get("data") if isinstance(answer, dict) else None
+    # Every answer that is asked for here is an object.
+    return data if isinstance(data, dict) else _no("Prometheus", answer)
 
 
+_WHOLE = ("build", "alertmanagers", "runtime")
 _PARTS = {"pools": "scrapePools", "targets": "activeTargets", "rules": "groups"}
 
 
@@ -116,11 +127,12 @@ def _simple(name: str, data: Any) -> Any:
     """What a check wants of an answer: the list in it, or the number."""
     if isinstance(data, Unseen):
         return data
-    if name in _PARTS:
-        return data.get(_PARTS[name]) or []
-    if name == "time":
-        return data["result"][1]
-    return data["result"] if "resultType" in data else data
+    if name in _WHOLE:
+        return data
+    part = data.get(_PARTS.get(name, "result")) or []
+    if not isinstance(part, list):
+        return _no("Prometheus", data)
+    return part[1] if name == "time" else part
 
 
 def _observation(flow: Workflow | None, answers: Mapping[str, Any]) -> Observation | None:
@@ -131,6 +143,13 @@ def _observation(flow: Workflow | None, answers: Mapping[str, Any]) -> Observati
     lost = next((answers[n] for n in needed if isinstance(answers[n], Unseen)), None)
     if lost is not None:
         return Observation(error=lost.why)
+    try:
+        return _read(answers)
+    except (AttributeError, LookupError, TypeError, ValueError):
+        return Observation(error="what answers speaks another API than that of Prometheus")
+
+
+def _read(answers: Mapping[str, Any]) -> Observation:
     seen = Observation()
     verify.read_targets(answers["observed"], seen)
     verify.read_families(answers["families"], seen)
@@ -149,31 +168,38 @@ def alertmanager(api: Api, reach: Reach, seen: Snapshot) -> Server:
         [*places.alertmanagers_of(seen.prometheuses), *map(places.of_alertmanager, known)]
     )
     way, ask, error = _found(
-        api, reach, reach.alertmanager, ways, "/api/v2/receivers", "--alertmanager"
+        api, reach, reach.alertmanager, ways, "/api/v2/receivers", "--alertmanager", _receivers
     )
     if ask is None:
         return Server(error=error, name="Alertmanager")
     if seen.workflow is None:
         return Server(way, name="Alertmanager")
     owner = [f'namespace="{seen.workflow.namespace}"', f'monitored_workflow="{seen.workflow.name}"']
-    answers = {"alerts": ask("/api/v2/alerts", {"filter": owner})}
+    found = ask("/api/v2/alerts", {"filter": owner})
+    answers = {"alerts": found if isinstance(found, (list, Unseen)) else _no("Alertmanager", found)}
     return Server(way, None, answers, "Alertmanager")
 
 
 def _found(
-    api: Api, reach: Reach, url: str, ways: Sequence[Way], probe: str, flag: str
+    api: Api,
+    reach: Reach,
+    url: str,
+    ways: Sequence[Way],
+    probe: str,
+    flag: str,
+    judge: Callable[[Any], Any],
 ) -> tuple[str, Ask | None, Unseen | None]:
     """The first way that leads to an answer."""
     if url:
         outside = Outside(url, reach.token, reach.ca_file, reach.timeout)
-        answer = outside.get(probe, {})
+        answer = judge(outside.get(probe, {}))
         if isinstance(answer, Unseen):
             return "", None, Unseen(f"{outside.way}: {answer.why}", f"mend {flag}")
         return outside.way, outside.get, None
     tried = []
     remedy = f"give its URL: {flag} URL, with kubectl port-forward if need be"
     for way in ways:
-        answer = api.through(way, probe, {})
+        answer = judge(api.through(way, probe, {}))
         if not isinstance(answer, Unseen):
             return str(way), _through(api, way), None
         tried.append(f"{way}: {answer.why}")

@@ -87,7 +87,10 @@ def _why(operator: Installed) -> str:
         return ""
     if not operator.pods:
         conditions = (operator.deployment.get("status") or {}).get("conditions") or []
-        told = [str(c.get("message", "")) for c in conditions if c.get("status") == "False"]
+        # What keeps pods from being made says more than that there are none.
+        failed = [c for c in conditions if c["type"] == "ReplicaFailure" and c["status"] == "True"]
+        lacking = [c for c in conditions if c["status"] == "False"]
+        told = [str(c.get("message", "")) for c in (*failed, *lacking)]
         return f"; it has no pods{f': {told[0]}' if told else ''}"
     states = [
         f"{state['reason']}: {state.get('message', '')}".rstrip(": ")
@@ -217,7 +220,11 @@ def flags(seen: Snapshot) -> Iterator[Finding]:
                 about=name,
             )
         elif not operator.faults:
-            yield ok("operator-flags", f"it asks {operator.settings.prometheus_url}", about=name)
+            yield ok(
+                "operator-flags",
+                f"it asks {places.shown(operator.settings.prometheus_url)}",
+                about=name,
+            )
 
 
 def _url(seen: Snapshot) -> str:

@@ -157,7 +157,8 @@ def labels(seen: Snapshot) -> Iterator[Finding]:
         yield error(
             "labels",
             told,
-            "in the ServiceMonitor of the Pushgateway: endpoints: [{port: web, honorLabels: true}]",
+            "in the ServiceMonitor of the Pushgateway: endpoints: [{port: web, honorLabels: true}]; overrideHonorLabels of the"
+            " Prometheus object must not be true",
         )
     else:
         told = f"{listed(found, 3)} carry a label {names.WORKFLOW_LABEL} of the program's own, which becomes exported_{names.WORKFLOW_LABEL}"
