@@ -205,7 +205,7 @@ def snapshot(flow="healthy", **changes):
     """A healthy cluster with the workflow; None as `flow` for the cluster alone."""
     known = workflow() if flow == "healthy" else flow
     operators = changes.pop("operators", [installed(deployment())])
-    defined = {d["metadata"]["name"]: established(d) for d in crd.definitions("0.1.0").values()}
+    defined = dict(DEFINED)
     others = (
         kinds.SERVICE_MONITOR,
         kinds.POD_MONITOR,
@@ -246,6 +246,9 @@ def snapshot(flow="healthy", **changes):
 def established(definition):
     """A CRD as the API server shows it."""
     return definition | {"status": {"conditions": [{"type": "Established", "status": "True"}]}}
+
+
+DEFINED = {d["metadata"]["name"]: established(d) for d in crd.definitions("0.1.0").values()}
 
 
 def changed(seen, **fields):

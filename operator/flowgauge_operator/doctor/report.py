@@ -15,6 +15,7 @@ from flowgauge_operator.doctor.snapshot import Snapshot, Unseen
 _DOCS = "docs/doctor-checks.md"
 _MARKS = {Level.OK: "ok", Level.WARNING: "WARNING", Level.ERROR: "ERROR", Level.UNKNOWN: "unknown"}
 _COLOURS = {Level.OK: "32", Level.WARNING: "33", Level.ERROR: "1;31", Level.UNKNOWN: "36"}
+_COMMANDS = ("kubectl ", "helm ", "flowgauge ", "pip ", "echo ", "curl ", "grouping_key=")
 _MARGIN = 10
 _NAME = 21
 
@@ -51,16 +52,25 @@ def _finding(finding: Finding, colour: bool, width: int) -> Iterator[str]:
     mark = _painted(f"{_MARKS[finding.level]:<{_MARGIN - 3}}", _COLOURS[finding.level], colour)
     told = f"{finding.about}: {finding.seen}" if finding.about else finding.seen
     indent = " " * (_MARGIN + _NAME)
-    first, *rest = _wrapped(printable(told), max(width - len(indent), 30))
+    first, *rest = _wrapped(printable(told), width - len(indent))
     yield f"  {mark} {finding.check:<{_NAME}}{first}"
     yield from (indent + line for line in rest)
-    for number, line in enumerate(finding.remedy.splitlines() if finding.remedy else ()):
+    lines = [
+        part
+        for line in map(printable, finding.remedy.splitlines())
         # Commands stay on one line, so that they can be copied.
-        yield f"{' ' * (_MARGIN + _NAME)}{'→' if number == 0 else ' '} {printable(line)}".rstrip()
+        for part in (
+            [line] if line.startswith(_COMMANDS) else _wrapped(line, width - len(indent) - 2)
+        )
+    ]
+    for number, line in enumerate(lines):
+        yield f"{indent}{'→' if number == 0 else ' '} {line}".rstrip()
 
 
 def _wrapped(told: str, width: int) -> list[str]:
-    return textwrap.wrap(told, width, break_long_words=False, break_on_hyphens=False) or [""]
+    return textwrap.wrap(told, max(width, 30), break_long_words=False, break_on_hyphens=False) or [
+        ""
+    ]
 
 
 def printable(told: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -54,7 +55,7 @@ def clock(seen: Snapshot) -> Iterator[Finding]:
 def definitions(seen: Snapshot) -> Iterator[Finding]:
     """Whether our CRDs are there, established, and have the fields of this version."""
     apply = _APPLY.format(version=seen.version)
-    for ours in crd.definitions(seen.version).values():
+    for ours in _ours(seen.version):
         name = ours["metadata"]["name"]
         found = seen.crds.get(name, Unseen("it was not asked for"))
         if isinstance(found, Unseen) and found.sort == "absent":
@@ -63,6 +64,11 @@ def definitions(seen: Snapshot) -> Iterator[Finding]:
             yield unseen("crds", f"the CRD {name}", found)
         else:
             yield from _definition(name, found, ours, seen.version)
+
+
+@functools.cache
+def _ours(version: str) -> tuple[Body, ...]:
+    return tuple(crd.definitions(version).values())
 
 
 def _definition(name: str, found: Body, ours: Body, version: str) -> Iterator[Finding]:

@@ -138,7 +138,8 @@ def _refused(
         f"NetworkPolicy {listed(ruling.policies)} in {flow.namespace} admits nothing from {title(body)} to"
         f" {pod['metadata']['name']}:{number}"
     )
-    remedy = f"kubectl apply -f - <<EOF\n{json.dumps(policy, indent=1)}\nEOF"
+    # On one line: what is indented in a terminal cannot be copied as a here-document.
+    remedy = f"echo '{json.dumps(policy)}' | kubectl apply -f -"
     # Several Prometheus objects: only one of them has to get through.
     several = not isinstance(seen.prometheuses, Unseen) and len(seen.prometheuses) > 1
     return (warning if several else error)("network-policy", told, remedy)

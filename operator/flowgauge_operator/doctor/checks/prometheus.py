@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flowgauge_operator import names
+from flowgauge_operator import kinds, names
 from flowgauge_operator.doctor import access, selectors
 from flowgauge_operator.doctor.checks.operator import change, escaped
 from flowgauge_operator.doctor.finding import Finding, error, listed, ok, unknown, unseen
 from flowgauge_operator.doctor.snapshot import Body, Snapshot, Unseen, title, where
 
-_KEEP = (
-    "apiVersion: monitoring.coreos.com/v1\nkind: Prometheus\nmetadata: {name: main, namespace: monitoring}\nspec:\n"
-    "  serviceMonitorSelector: {}\n  serviceMonitorNamespaceSelector: {}\n  podMonitorSelector: {}\n"
-    "  podMonitorNamespaceSelector: {}\n  ruleSelector: {}\n  ruleNamespaceSelector: {}"
-)
+_SELECTORS = {
+    f"{what}{part}": {}
+    for what in ("serviceMonitor", "podMonitor", "rule")
+    for part in ("Selector", "NamespaceSelector")
+}
+_MADE = {
+    "apiVersion": f"{kinds.MONITORING}/v1",
+    "kind": "Prometheus",
+    "metadata": {"name": "main", "namespace": "monitoring"},
+    "spec": _SELECTORS,
+}
 _LIMITS = (
     "enforcedSampleLimit",
     "enforcedTargetLimit",
@@ -44,7 +51,7 @@ def objects(seen: Snapshot) -> Iterator[Finding]:
         return
     if not found:
         told = "there is no Prometheus object: nothing is scraped and no rule is evaluated, whatever the operator makes"
-        yield error("prometheus-object", told, f"kubectl apply -f - <<EOF\n{_KEEP}\nEOF")
+        yield error("prometheus-object", told, f"echo '{json.dumps(_MADE)}' | kubectl apply -f -")
     for body in found:
         name = title(body)
         if body["spec"].get("paused"):
