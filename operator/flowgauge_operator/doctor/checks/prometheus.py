@@ -13,7 +13,7 @@ from flowgauge_operator.doctor.checks.operator import change, escaped
 from flowgauge_operator.doctor.finding import Finding, error, listed, ok, unknown, unseen
 from flowgauge_operator.doctor.snapshot import Body, Snapshot, Unseen, title, where
 
-_SELECTORS = {
+_SELECTORS: dict[str, dict[str, str]] = {
     f"{what}{part}": {}
     for what in ("serviceMonitor", "podMonitor", "rule")
     for part in ("Selector", "NamespaceSelector")
