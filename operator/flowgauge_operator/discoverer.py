@@ -145,9 +145,11 @@ class Discoverer:
                 await self._begin_to_age(flow, entry)
                 return _SOON
             return await self._turn(place, flow, said, entry)
-        except errors.Forbidden as error:
-            if error.is_terminating:
+        except errors.ApiError as error:
+            if isinstance(error, errors.Forbidden) and error.is_terminating:
                 return None  # it all goes with the namespace
+            if is_seen:
+                self._pods.see(place)
             raise
 
     async def _turn(

@@ -136,6 +136,10 @@ class Pods:
         self._seen.discard(place)
         return is_seen
 
+    def see(self, place: Place) -> None:
+        """Take back a `take_seen` of which nothing came."""
+        self._seen.add(place)
+
     def places(self) -> list[Place]:
         """All places, in order."""
         return sorted(self._said)

@@ -182,6 +182,20 @@ def test_a_pod_that_came_and_went_between_two_turns_counts(scene):
     ]
 
 
+def test_a_pod_that_came_and_went_counts_also_after_a_turn_that_failed(scene):
+    said = {"flowgauge.dev/pods-gone-since": "2025-01-01T00:00:00Z", "flowgauge.dev/keep": "1m"}
+    scene.cluster.put({}, {"flowgauge.dev/discovered": "true"}, said)
+    scene.pods.put(pod())
+    scene.pods.drop("a")
+    scene.cluster.refusals["merge"] = errors.ApiError(500, "InternalError", "not now")
+
+    with pytest.raises(errors.ApiError):
+        scene.turn()
+    scene.turn()
+
+    assert verbs(scene) == ["merge"]
+
+
 def test_while_pods_cannot_be_seen_nothing_ages(scene):
     said = {"flowgauge.dev/pods-gone-since": "2025-01-01T00:00:00Z"}
     scene.cluster.put({}, {"flowgauge.dev/discovered": "true"}, said)
