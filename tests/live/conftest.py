@@ -157,11 +157,13 @@ def _in_place_of(operator: Operator, release: str, **values: Any) -> Iterator[Op
     """Another operator, while the usual one rests: two would fight over every status."""
     operator.release.stop()
     running = _install(operator.cluster, release, **values)
-    yield running
-    running.release.stop()
-    for container in operator.release.containers:
-        container.restart()
-        container.wait_ready()
+    try:
+        yield running
+    finally:
+        running.release.stop()
+        for container in operator.release.containers:
+            container.restart()
+            container.wait_ready()
 
 
 @pytest.fixture(scope="session")
