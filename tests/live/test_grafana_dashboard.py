@@ -357,7 +357,8 @@ def test_namespaces_get_theirs_as_the_administrator_says(delivering, in_place_of
         assert "ConfigMap" not in kinds
         everywhere = other.cluster.get("grafanadashboards", "--namespace=flowgauge-system")
         names = {item["metadata"]["name"] for item in everywhere["items"]}
-        assert names == {"by-operator-fleet", "by-operator-objectives", "by-operator-operator"}
+        ours = ("fleet", "objectives", "operator")
+        assert names == {f"by-operator-all-{name}" for name in ours}
 
 
 def test_without_its_kinds_it_falls_back_says_so_and_moves_over(delivering, namespace):
