@@ -25,6 +25,7 @@ _SHARE = re.compile(_PERCENT)
 _BOUND = re.compile(rf"{_PERCENT}<\s*([^\s<]+)\s*")
 _KEEP = r"^[1-9][0-9]{0,3}(s|m|h|d|w)$"
 _BOOLEANS = {"true": True, "false": False}
+_KIND = {"apiVersion": names.API_VERSION, "kind": names.KIND}
 
 _P = f"{names.GROUP}/"
 SUCCESS, LATENCY, FRESHNESS = f"{_P}slo-success", f"{_P}slo-latency", f"{_P}slo-freshness"
@@ -77,7 +78,7 @@ class Desired:
             orjson.dumps([self.spec, self.keep], option=orjson.OPT_SORT_KEYS).decode(), 20
         )
         return {
-            **_identity(place),
+            **_KIND,
             "metadata": {
                 "name": place.workflow,
                 "namespace": place.namespace,
@@ -91,13 +92,9 @@ class Desired:
 def released(place: Place) -> dict[str, Any]:
     """The object with nothing of ours in it: applied, it gives up what we own."""
     return {
-        **_identity(place),
+        **_KIND,
         "metadata": {"name": place.workflow, "namespace": place.namespace},
     }
-
-
-def _identity(_place: Place) -> dict[str, Any]:
-    return {"apiVersion": names.API_VERSION, "kind": names.KIND}
 
 
 def name_fault(text: str) -> str:
