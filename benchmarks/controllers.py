@@ -21,6 +21,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
+from benchmarks import usage
+
 from rig import chart, fetch, tools
 from rig.cluster import Cluster
 from rig.kubelet import Container
@@ -29,7 +31,6 @@ from rig.process import Process
 ROOT = Path(__file__).resolve().parents[1]
 BIN = ROOT / ".venv-operator/bin"
 ACCOUNT = "system:serviceaccount:flowgauge-system:"
-TICKS = 100  # of a second, as /proc counts them
 
 
 @dataclass(frozen=True)
@@ -62,27 +63,6 @@ HEADER = """\
 | case                                   |  seconds |    CPU s | ms/object |  API CPU s | ms/object | peak MB |  writes |
 |---|---|---|---|---|---|---|---|"""
 COLD, AGAIN = "cold", "again, nothing changed"
-
-
-def cpu(pid: int) -> float:
-    """CPU seconds that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
-def peak(pid: int) -> float:
-    """Largest resident memory of a process so far, in MB."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
-
-
-def api_pid() -> int:
-    """The API server, which is the only one in this namespace."""
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            if entry.name.isdigit() and (entry / "exe").resolve().name == "kube-apiserver":
-                return int(entry.name)
-    raise SystemExit("no kube-apiserver runs here; use make bench-operator")
 
 
 @contextlib.contextmanager
@@ -138,13 +118,13 @@ class Meter:
 
     def __init__(self, cluster: Cluster, user: str) -> None:
         self._cluster, self._user = cluster, user
-        self._api, self._mark = api_pid(), cluster.audit_mark()
-        self._cpu, self._began = cpu(self._api), time.monotonic()
+        self._api, self._mark = usage.api_pid(), cluster.audit_mark()
+        self._cpu, self._began = usage.cpu(self._api), time.monotonic()
 
     def read(self, pid: int, *, wall: float | None = None) -> Measured:
         """The figures of a controller that was started when the meter was made."""
         wall = time.monotonic() - self._began if wall is None else wall
-        own, api, memory = cpu(pid), cpu(self._api) - self._cpu, peak(pid)
+        own, api, memory = usage.cpu(pid), usage.cpu(self._api) - self._cpu, usage.peak(pid)
         writes = sum(
             request.is_write and request.resource not in ("selfsubjectaccessreviews", "leases")
             for request in self._cluster.audit(self._user, since=self._mark)
