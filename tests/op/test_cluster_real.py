@@ -9,6 +9,7 @@ import pytest
 from flowgauge_operator import credentials, errors, kinds, presence
 from flowgauge_operator.cluster import Cluster
 from flowgauge_operator.credentials import Credentials
+from flowgauge_operator.event import Event
 from flowgauge_operator.kinds import READ, WRITE, Ref, Watched
 from flowgauge_operator.leader import Elector, Timing
 from flowgauge_operator.lease import Lease, LeaseStore
@@ -267,14 +268,7 @@ def test_an_event_is_shown_with_its_object(served, installed, namespace):
     async def scenario(client):
         meta = await client.apply(workflow(namespace))
         ref = Ref(kinds.WORKFLOW, namespace, "orders", meta.uid)
-        await client.event(
-            ref,
-            reason="Repaired",
-            note="é" * 2000,
-            action="Apply",
-            is_warning=True,
-            instance="pod-1",
-        )
+        await client.post(Event(ref, "Repaired", "é" * 2000, "Apply", True, "pod-1"))
 
     served(scenario)
 
