@@ -49,6 +49,17 @@ class Prometheus:
         """Wait for an answer with series."""
         return waiting.wait_for(lambda: self.series(query), seconds, f"an answer to {query}")
 
+    def wait_healthy(self, seconds: float = 15) -> None:
+        """Wait until its one target was scraped without an error: a busy machine may miss a scrape, but not all of them."""
+
+        def state() -> tuple[str, str]:
+            (target,) = self.ask("targets")["activeTargets"]
+            return target["health"], target["lastError"]
+
+        waiting.wait_for(
+            lambda: state() == ("up", ""), seconds, lambda: f"a good scrape; it is {state()}"
+        )
+
 
 @contextlib.contextmanager
 def prometheus(port: int, *, job: str = "", rules: str = "") -> Iterator[Prometheus]:
