@@ -209,6 +209,18 @@ def install(cluster: Cluster) -> Container:
     return release.containers[0]
 
 
+def turns(
+    cluster: Cluster, container: Container, arguments: argparse.Namespace
+) -> Iterator[tuple[str, Measured]]:
+    """One round: everyone's cases, one after the other."""
+    for what, body in (("flowgauge", WORKFLOW), ("without dashboards", PLAIN)):
+        for case, row in ours(cluster, container, arguments.count, body):
+            yield f"{what}, {case}", row
+    if not arguments.without_peer:
+        for case, row in sloth(cluster, arguments.count):
+            yield f"sloth 0.16, {case}", row
+
+
 def main() -> None:
     """Print one table of medians, and the ratios to the peer."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -226,12 +238,8 @@ def main() -> None:
             cluster.kubectl("wait", "--for=condition=Established", peer)
         for number in range(arguments.rounds):
             print(f"round {number + 1} of {arguments.rounds}", flush=True)
-            for what, body in (("flowgauge", WORKFLOW), ("without dashboards", PLAIN)):
-                for case, row in ours(cluster, container, arguments.count, body):
-                    rows[f"{what}, {case}"].append(row)
-            if not arguments.without_peer:
-                for case, row in sloth(cluster, arguments.count):
-                    rows[f"sloth 0.16, {case}"].append(row)
+            for what, row in turns(cluster, container, arguments):
+                rows[what].append(row)
     medians = {what: median(found) for what, found in rows.items()}
     print(HEADER)
     for what, row in medians.items():
