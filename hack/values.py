@@ -25,6 +25,9 @@ TYPES: dict[str, dict[str, Any]] = {
     "strings": {"type": "array", "items": _STRING},
     "url": {"type": "string", "pattern": r"^$|^https?://[^\s]+$"},
     "name": {"type": "string", "pattern": r"^$|^[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?$"},
+    # Of what may be a Service: without dots.
+    "prefix": {"type": "string", "pattern": r"^$|^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"},
+    "label": {"type": "string", "pattern": r"^$|^[A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?$"},
     "key": {"type": "string", "pattern": r"^[-._a-zA-Z0-9]+$"},
     "duration": {"type": "string", "pattern": r"^([0-9]+(ms|[smhdwy]))+$"},
     "quantity": {"type": ["string", "number"], "pattern": r"^[0-9.]+([numkMGTPE]i?|)$"},
