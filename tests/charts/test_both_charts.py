@@ -6,6 +6,10 @@ import pytest
 import yaml
 from chartcases import CHART
 
+import values
+from rig import chart
+from rig.helm import ChartError
+
 pytestmark = pytest.mark.parts
 
 
@@ -36,3 +40,35 @@ def test_names_that_look_like_numbers_stay_names(helm, folder):
     # A definition has properties of these names.
     assert [*other_than_text([m for m in made if m["kind"] != "CustomResourceDefinition"])] == []
     assert len(made) > 10
+
+
+def test_null_is_the_same_as_nothing_where_nothing_is_the_default(folder):
+    # Many write a key and leave what it has for later.
+    emptied = {}
+    for value in values.leaves(values.read((folder / "values.yaml").read_text())):
+        if value.default in ("", [], {}):
+            place = emptied
+            for key in value.path[:-1]:
+                place = place.setdefault(key, {})
+            place[value.path[-1]] = None
+    assert len(emptied) > 10
+
+    def rendered(**overrides):
+        made = chart.render(folder, release="r", namespace="n", overrides=overrides)
+        return [item for item in made if not item["metadata"]["name"].endswith("grafana-admin")]
+
+    # With everything on that is off by default and takes such a value.
+    more = {"networkPolicy": {"enabled": True}}
+    emptied["networkPolicy"] |= more["networkPolicy"]
+    assert rendered(**emptied) == rendered(**more)
+
+
+@pytest.mark.parametrize("path", ["networkPolicy", "networkPolicy.enabled"])
+def test_a_value_that_is_needed_is_missed_by_its_name(helm, folder, path):
+    # So is one that an older release does not know, after `helm upgrade --reuse-values`.
+    above, _, key = path.rpartition(".")
+
+    with pytest.raises(ChartError) as refused:
+        helm.run("template", "r", str(folder), f"--set={path}=null")
+
+    assert f"at '{'/' * bool(above)}{above}': missing property '{key}'" in str(refused.value)

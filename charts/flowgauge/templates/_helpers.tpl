@@ -29,14 +29,15 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- $_ := set $own "app.kubernetes.io/managed-by" .Release.Service -}}
 {{- $_ := set $own "app.kubernetes.io/part-of" "flowgauge" -}}
 {{- $_ := set $own "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_") -}}
-{{- merge $own .Values.commonLabels | toYaml -}}
+{{- toYaml $own -}}
 {{- end }}
 
 {{- /* `labels`, and `annotations` where there are any, of an object: a list of the context, further labels, annotations. */ -}}
 {{- define "flowgauge.metadata" -}}
-{{- $context := index . 0 -}}
-{{- $labels := merge (fromYaml (include "flowgauge.labels" $context)) (index . 1) -}}
-{{- $annotations := merge (deepCopy (index . 2)) $context.Values.commonAnnotations -}}
+{{- $values := (index . 0).Values -}}
+{{- $labels := fromYaml (include "flowgauge.labels" (index . 0)) -}}
+{{- $labels = merge $labels (index . 1 | default dict) ($values.commonLabels | default dict) -}}
+{{- $annotations := merge dict (index . 2 | default dict) ($values.commonAnnotations | default dict) -}}
 labels: {{- toYaml $labels | nindent 2 }}
 {{- with $annotations }}
 annotations: {{- toYaml . | nindent 2 }}
