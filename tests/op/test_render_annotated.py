@@ -190,6 +190,39 @@ def test_the_order_of_workflows_says_nothing():
     assert monitor(*bodies) == monitor(*reversed(bodies))
 
 
+FOUND = [
+    Pods("a.b", "9090", "/metrics", "15s", "10s"),
+    Pods("axb", "metrics", "/m", "7s", "7s", "7000", "/fixed"),
+    Pods("b", "metrics", "/metrics", "15s", "10s", "", "/own"),
+    Pods("c-d", "9090", "/metrics", "1m", "10s", "web"),
+]
+
+
+@pytest.mark.parametrize("count", range(1, len(FOUND) + 1))
+def test_what_a_monitor_knows_of_each_workflow_can_be_read_from_it(count):
+    found = FOUND[-count:]
+
+    manifest = annotated.monitor("shop", found, {})
+
+    assert [annotated.recorded(manifest, one.workflow) for one in found] == found
+    assert annotated.recorded(manifest, "b-c") is None
+    assert annotated.recorded(manifest, "b|c-d") is None
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {},
+        {"podMetricsEndpoints": []},
+        {"podMetricsEndpoints": [{"port": "metrics"}]},
+        {"podMetricsEndpoints": [{"relabelings": [{"action": "keep", "regex": "orders"}, {}]}]},
+        {"podMetricsEndpoints": [{"relabelings": [{"targetLabel": "x", "regex": "(((a*)*"}]}]},
+    ],
+)
+def test_a_monitor_of_somebody_else_says_nothing_of_a_workflow(spec):
+    assert annotated.recorded({"spec": spec}, "orders") is None
+
+
 def test_it_can_be_generated_without_a_cluster():
     files = [
         yaml.dump(workflow(name, profile=profile))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from flowgauge.profiles import Profile
@@ -33,6 +33,9 @@ PREFIXES = ("prometheus.io", names.GROUP)
 
 _PORT = "__tmp_flowgauge_port"
 _NAME = "__tmp_flowgauge_port_name"
+_PATH = "__metrics_path__"
+_INTERVAL = "__scrape_interval__"
+_TIMEOUT = "__scrape_timeout__"
 _ANNOTATION = "__meta_kubernetes_pod_annotation_"
 _WORKFLOW = f"{_ANNOTATION}flowgauge_dev_workflow"
 
@@ -123,6 +126,49 @@ def monitor(namespace: str, found: Sequence[Pods], labels: dict[str, str]) -> Ma
     }
 
 
+def recorded(monitor: Mapping[str, Any], workflow: str) -> Pods | None:
+    """What such a PodMonitor says of one workflow: the way back from `monitor`. None where it does not name it."""
+    endpoints = (monitor.get("spec") or {}).get("podMetricsEndpoints") or ()
+    endpoint: Mapping[str, Any] = next(iter(endpoints), {})
+    steps = endpoint.get("relabelings") or ()
+    if not any(step.get("action") == "keep" and _is_named(workflow, step) for step in steps):
+        return None
+    port, fixed_port = _said_of(workflow, steps, _PORT)
+    path, fixed_path = _said_of(workflow, steps, _PATH)
+    interval, _ = _said_of(workflow, steps, _INTERVAL)
+    timeout, _ = _said_of(workflow, steps, _TIMEOUT)
+    found = Pods(
+        workflow,
+        port,
+        path,
+        interval or str(endpoint.get("interval") or ""),
+        timeout or str(endpoint.get("scrapeTimeout") or ""),
+        fixed_port,
+        fixed_path,
+    )
+    return found if all(found[:5]) else None
+
+
+def _said_of(workflow: str, steps: Sequence[Mapping[str, Any]], target: str) -> tuple[str, str]:
+    """The value of a target label that pods may overrule, and the one that they may not."""
+    default, fixed, may_overrule = "", "", True
+    for step in steps:
+        if step.get("targetLabel") != target:
+            continue
+        said = str(step.get("replacement") or "")
+        if not step.get("sourceLabels"):
+            default = default or said  # emptied at the end
+        elif step["sourceLabels"] != [_WORKFLOW]:
+            may_overrule = False
+        elif _is_named(workflow, step):
+            default, fixed = (said, fixed) if may_overrule else (default, said)
+    return default, fixed
+
+
+def _is_named(workflow: str, step: Mapping[str, Any]) -> bool:
+    return _any([workflow]) in str(step.get("regex") or "").split("|")
+
+
 def _relabelings(found: Sequence[Pods], timing: tuple[str, str]) -> list[dict[str, Any]]:
     return [
         _keep(_WORKFLOW, _any(p.workflow for p in found)),
@@ -135,9 +181,9 @@ def _relabelings(found: Sequence[Pods], timing: tuple[str, str]) -> list[dict[st
         },
         _copy(_WORKFLOW, "(.+)", names.WORKFLOW_LABEL),
         *_said(found, lambda p: p.port, lambda p: p.fixed_port, _PORT, "port", PORT),
-        *_said(found, lambda p: p.path, lambda p: p.fixed_path, "__metrics_path__", "path", PATH),
-        *_exceptions(found, lambda p: p.interval, timing[0], "__scrape_interval__"),
-        *_exceptions(found, lambda p: p.timeout, timing[1], "__scrape_timeout__"),
+        *_said(found, lambda p: p.path, lambda p: p.fixed_path, _PATH, "path", PATH),
+        *_exceptions(found, lambda p: p.interval, timing[0], _INTERVAL),
+        *_exceptions(found, lambda p: p.timeout, timing[1], _TIMEOUT),
         *_addressed(),
         # Each container and port of a pod has become the same target; these would still tell them apart.
         *({"action": "replace", "targetLabel": label, "replacement": ""} for label in _APART),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from flowgauge_operator import names
 from flowgauge_operator.render import annotated, grafana, scrape
@@ -41,6 +42,12 @@ _BY_MODE: dict[str, tuple[Share, ...]] = {
 def pod_monitor(pods: Pods) -> Share:
     """The PodMonitor that scrapes annotated pods, with those of one workflow."""
     return Share(_POD_MONITOR, names.SHARED_PODS, (pods,))
+
+
+def kept(monitor: Mapping[str, Any], workflow: str) -> tuple[Share, ...]:
+    """What a workflow needs of an existing PodMonitor, as that says it."""
+    found = annotated.recorded(monitor, workflow)
+    return () if found is None else (pod_monitor(found),)
 
 
 def united(shares: Iterable[Share]) -> list[Share]:
