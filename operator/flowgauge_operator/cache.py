@@ -119,8 +119,8 @@ class Cache:
     """Workflows, their children, and what was last rendered for them.
 
     `shared_errors` has, by namespace and object, reason and message of why what is shared does not stand. `refused`
-    are workflows of which nothing could be rendered; `kept` is what those share that have been refused since we are there,
-    as it stood when we came. `profiles` has the objects by name; `no_profiles` is why they cannot be read at all, if that is so.
+    are workflows of which nothing could be rendered; `kept` is what those need of the shared PodMonitor that have been
+    refused since we are there, None where nothing was found. `profiles` has the objects by name; `no_profiles` is why they cannot be read at all, if that is so.
     """
 
     workflows: dict[Key, Entry] = field(default_factory=dict)
@@ -128,7 +128,7 @@ class Cache:
     expected: dict[Key, Expectation] = field(default_factory=dict)
     shared_errors: dict[str, dict[str, tuple[str, str]]] = field(default_factory=dict)
     refused: set[Key] = field(default_factory=set)
-    kept: dict[Key, tuple[Share, ...]] = field(default_factory=dict)
+    kept: dict[Key, Share | None] = field(default_factory=dict)
     profiles: dict[str, ProfileEntry] = field(default_factory=dict)
     no_profiles: str = ""
     _by_owner: dict[Key, set[tuple[str, str, str]]] = field(default_factory=dict)
@@ -215,7 +215,8 @@ class Cache:
         needed, is_known, is_judged = set[Share](), True, True
         for key in self.in_namespace(namespace):
             expected = self.expected.get(key)
-            needed.update(expected.rendered.shares if expected else self.kept.get(key, ()))
+            kept = self.kept.get(key)
+            needed.update(expected.rendered.shares if expected else [kept] if kept else ())
             is_known &= expected is not None
             is_judged &= expected is not None or key in self.refused
         return Shares(frozenset(shared.united(needed)), is_known, is_judged)

@@ -408,8 +408,8 @@ class Reconciler:
             found = {}
         except errors.Forbidden:
             return  # the apply that follows is refused as well, and the status tells why
-        for key in forgotten:
-            self._cache.kept[key] = shared.kept(found, key.name)
+        kept = shared.kept(found)
+        self._cache.kept |= {key: kept.get(key.name) for key in forgotten}
 
     async def _reconcile_shared(self, key: Key) -> float | None:
         """What the workflows of a namespace share, as long as one of them needs it."""

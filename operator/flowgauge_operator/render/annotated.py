@@ -6,13 +6,14 @@ annotation names a workflow that is scraped so. Each container port of a pod is 
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from flowgauge.profiles import Profile
-from flowgauge_operator import names
+from flowgauge_operator import duration, names
 from flowgauge_operator.model import Workflow
 from flowgauge_operator.render import scrape
 from flowgauge_operator.render.manifest import Manifest
@@ -31,11 +32,11 @@ PATH = "/[A-Za-z0-9_./~%+-]*"
 # The later wins.
 PREFIXES = ("prometheus.io", names.GROUP)
 
+# All annotations of an object may have 256 KiB.
+_LARGEST = 200_000
+
 _PORT = "__tmp_flowgauge_port"
 _NAME = "__tmp_flowgauge_port_name"
-_PATH = "__metrics_path__"
-_INTERVAL = "__scrape_interval__"
-_TIMEOUT = "__scrape_timeout__"
 _ANNOTATION = "__meta_kubernetes_pod_annotation_"
 _WORKFLOW = f"{_ANNOTATION}flowgauge_dev_workflow"
 
@@ -108,6 +109,7 @@ def monitor(namespace: str, found: Sequence[Pods], labels: dict[str, str]) -> Ma
                 names.SHARED: "true",
                 **labels,
             },
+            "annotations": _record(found),
         },
         "spec": {
             "selector": {},
@@ -126,47 +128,32 @@ def monitor(namespace: str, found: Sequence[Pods], labels: dict[str, str]) -> Ma
     }
 
 
-def recorded(monitor: Mapping[str, Any], workflow: str) -> Pods | None:
-    """What such a PodMonitor says of one workflow: the way back from `monitor`. None where it does not name it."""
-    endpoints = (monitor.get("spec") or {}).get("podMetricsEndpoints") or ()
-    endpoint: Mapping[str, Any] = next(iter(endpoints), {})
-    steps = endpoint.get("relabelings") or ()
-    if not any(step.get("action") == "keep" and _is_named(workflow, step) for step in steps):
-        return None
-    port, fixed_port = _said_of(workflow, steps, _PORT)
-    path, fixed_path = _said_of(workflow, steps, _PATH)
-    interval, _ = _said_of(workflow, steps, _INTERVAL)
-    timeout, _ = _said_of(workflow, steps, _TIMEOUT)
-    found = Pods(
-        workflow,
-        port,
-        path,
-        interval or str(endpoint.get("interval") or ""),
-        timeout or str(endpoint.get("scrapeTimeout") or ""),
-        fixed_port,
-        fixed_path,
-    )
-    return found if all(found[:5]) else None
+def recorded(monitor: Mapping[str, Any]) -> dict[str, Pods]:
+    """What each workflow asked for when a PodMonitor was made, by name; what makes no sense is left out."""
+    annotations = (monitor.get("metadata") or {}).get("annotations") or {}
+    try:
+        found = [Pods(*entry) for entry in json.loads(annotations.get(names.PODS, "[]"))]
+    except (ValueError, TypeError, RecursionError):
+        return {}
+    return {one.workflow: one for one in found if _is_sound(one)}
 
 
-def _said_of(workflow: str, steps: Sequence[Mapping[str, Any]], target: str) -> tuple[str, str]:
-    """The value of a target label that pods may overrule, and the one that they may not."""
-    default, fixed, may_overrule = "", "", True
-    for step in steps:
-        if step.get("targetLabel") != target:
-            continue
-        said = str(step.get("replacement") or "")
-        if not step.get("sourceLabels"):
-            default = default or said  # emptied at the end
-        elif step["sourceLabels"] != [_WORKFLOW]:
-            may_overrule = False
-        elif _is_named(workflow, step):
-            default, fixed = (said, fixed) if may_overrule else (default, said)
-    return default, fixed
+def _is_sound(pods: Pods) -> bool:
+    try:
+        duration.seconds(pods.interval)
+        duration.seconds(pods.timeout)
+    except (ValueError, TypeError):
+        return False
+    return all(isinstance(field, str) for field in pods)
 
 
-def _is_named(workflow: str, step: Mapping[str, Any]) -> bool:
-    return _any([workflow]) in str(step.get("regex") or "").split("|")
+def _record(found: Sequence[Pods]) -> dict[str, str]:
+    """The annotation that outlives profiles; none where there are too many workflows for it."""
+    entries = [
+        [*one[:5], *(one[5:] if one.fixed_port or one.fixed_path else ())] for one in sorted(found)
+    ]
+    text = json.dumps(entries, separators=(",", ":"))
+    return {names.PODS: text} if len(text) <= _LARGEST else {}
 
 
 def _relabelings(found: Sequence[Pods], timing: tuple[str, str]) -> list[dict[str, Any]]:
@@ -181,9 +168,9 @@ def _relabelings(found: Sequence[Pods], timing: tuple[str, str]) -> list[dict[st
         },
         _copy(_WORKFLOW, "(.+)", names.WORKFLOW_LABEL),
         *_said(found, lambda p: p.port, lambda p: p.fixed_port, _PORT, "port", PORT),
-        *_said(found, lambda p: p.path, lambda p: p.fixed_path, _PATH, "path", PATH),
-        *_exceptions(found, lambda p: p.interval, timing[0], _INTERVAL),
-        *_exceptions(found, lambda p: p.timeout, timing[1], _TIMEOUT),
+        *_said(found, lambda p: p.path, lambda p: p.fixed_path, "__metrics_path__", "path", PATH),
+        *_exceptions(found, lambda p: p.interval, timing[0], "__scrape_interval__"),
+        *_exceptions(found, lambda p: p.timeout, timing[1], "__scrape_timeout__"),
         *_addressed(),
         # Each container and port of a pod has become the same target; these would still tell them apart.
         *({"action": "replace", "targetLabel": label, "replacement": ""} for label in _APART),

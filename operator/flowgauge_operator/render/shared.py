@@ -44,10 +44,9 @@ def pod_monitor(pods: Pods) -> Share:
     return Share(_POD_MONITOR, names.SHARED_PODS, (pods,))
 
 
-def kept(monitor: Mapping[str, Any], workflow: str) -> tuple[Share, ...]:
-    """What a workflow needs of an existing PodMonitor, as that says it."""
-    found = annotated.recorded(monitor, workflow)
-    return () if found is None else (pod_monitor(found),)
+def kept(monitor: Mapping[str, Any]) -> dict[str, Share]:
+    """What each workflow needs of the PodMonitor, by name, as an existing one says it."""
+    return {name: pod_monitor(pods) for name, pods in annotated.recorded(monitor).items()}
 
 
 def united(shares: Iterable[Share]) -> list[Share]:
