@@ -58,4 +58,4 @@ def of(body: Mapping[str, Any]) -> Mark | None:
 
 
 def _is_of_spec(entry: Mapping[str, Any]) -> bool:
-    return not entry.get("subresource") and "f:spec" in (entry.get("fieldsV1") or {})
+    return "f:spec" in (entry.get("fieldsV1") or {})
