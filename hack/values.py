@@ -1,8 +1,8 @@
 """values.yaml of a chart as its only source: of values.schema.json, and of the table of values in its README.
 
 The comment above a key says what it means. A last line `@schema` says what is allowed, where the default does not tell:
-the name of one of `TYPES`, or parts of a JSON schema as YAML in braces. A map with keys allows these keys only; lists, and
-maps without keys, must say what they hold. Called by `generate`, for every chart alike.
+the name of one of `TYPES`, or parts of a JSON schema as YAML in braces. A map with keys allows these keys only, and needs those
+that are not empty by default; lists, and maps without keys, must say what they hold. Called by `generate`, for every chart alike.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ TYPES: dict[str, dict[str, Any]] = {
     "strings": {"type": "array", "items": _STRING},
     "url": {"type": "string", "pattern": r"^$|^https?://[^\s]+$"},
     "name": {"type": "string", "pattern": r"^$|^[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?$"},
+    # Of what may be a Service: without dots.
+    "prefix": {"type": "string", "pattern": r"^$|^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"},
+    "label": {"type": "string", "pattern": r"^$|^[A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?$"},
     "key": {"type": "string", "pattern": r"^[-._a-zA-Z0-9]+$"},
     "duration": {"type": "string", "pattern": r"^([0-9]+(ms|[smhdwy]))+$"},
     "quantity": {"type": ["string", "number"], "pattern": r"^[0-9.]+([numkMGTPE]i?|)$"},
@@ -209,7 +212,21 @@ def _object(values: tuple[Value, ...]) -> dict[str, Any]:
         }
         for value in values
     }
-    return {"type": "object", "additionalProperties": False, "properties": properties}
+    # A value that is taken away by null, or that `helm upgrade --reuse-values` does not know, is missed here and not in a
+    # template. What is empty by default may be missing, and so may the keys of a map that Kubernetes reads.
+    needed = [value.path[-1] for value in values if _is_needed(value)]
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": properties,
+        **({"required": needed} if needed else {}),
+    }
+
+
+def _is_needed(value: Value) -> bool:
+    if isinstance(value.default, dict) and not value.children:
+        return "required" in value.allowed
+    return value.default not in ("", [])
 
 
 def leaves(values: tuple[Value, ...]) -> Iterator[Value]:

@@ -54,7 +54,7 @@ class Annotated:
             found = self.found()
             return found if found and ask(found) else None
 
-        return self.operator.wait(look, f"{what}; it is {self.found()}", timeout)
+        return self.operator.wait(look, lambda: f"{what}; it is {self.found()}", timeout)
 
     def wait_gone(self, name="orders", timeout=15):
         """Wait until there is no such workflow."""

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from flowgauge_operator import discovery, duration, errors, names
 from flowgauge_operator.cache import Cache, Entry, Key
 from flowgauge_operator.discovery import Desired, Keep
+from flowgauge_operator.event import Event
 from flowgauge_operator.kinds import POD, WORKFLOW, Ref
 from flowgauge_operator.pods import Place, Pods, Said, Saying
 from flowgauge_operator.render import Problem
@@ -52,17 +53,7 @@ class Cluster(Protocol):
         """Delete an object, if it still is this one, as it was seen."""
         ...
 
-    async def event(
-        self,
-        ref: Ref,
-        *,
-        reason: str,
-        note: str,
-        action: str,
-        is_warning: bool,
-        instance: str,
-        once: bool = False,
-    ) -> None:
+    async def post(self, event: Event) -> None:
         """Post an Event about an object."""
         ...
 
@@ -343,16 +334,17 @@ class Discoverer:
         await self._tell(ref, "NotMonitored", note, is_warning=True)
 
     async def _tell(self, ref: Ref, reason: str, note: str, *, is_warning: bool = False) -> None:
+        event = Event(
+            ref,
+            reason=reason,
+            note=note,
+            action="Discover",
+            is_warning=is_warning,
+            instance=self._instance,
+            once=True,
+        )
         try:
-            await self._cluster.event(
-                ref,
-                reason=reason,
-                note=note,
-                action="Discover",
-                is_warning=is_warning,
-                instance=self._instance,
-                once=True,
-            )
+            await self._cluster.post(event)
         except errors.ApiError as error:
             if not (isinstance(error, errors.Forbidden) and error.is_terminating):
                 logger.warning("Cannot post an Event about %s: %s", ref, error)

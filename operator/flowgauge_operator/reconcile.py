@@ -16,6 +16,7 @@ from flowgauge.profiles import Profile, ProfileError
 from flowgauge_operator import errors, model, names, plan, status, vocabulary
 from flowgauge_operator.cache import Cache, Child, Entry, Expectation, Key, ProfileEntry, child_of
 from flowgauge_operator.condition import Resource
+from flowgauge_operator.event import Event
 from flowgauge_operator.kinds import CONFIG_MAP, GRAFANA_DASHBOARD, PROFILE, WORKFLOW, Kind, Ref
 from flowgauge_operator.model import SpecError, Workflow
 from flowgauge_operator.promql import ExpressionError
@@ -59,9 +60,7 @@ class Cluster(Protocol):
         """Return an object."""
         ...
 
-    async def event(
-        self, ref: Ref, *, reason: str, note: str, action: str, is_warning: bool, instance: str
-    ) -> None:
+    async def post(self, event: Event) -> None:
         """Post an Event about an object."""
         ...
 
@@ -374,15 +373,16 @@ class Reconciler:
 
     async def _tell(self, ref: Ref, flipped: Sequence[tuple[str, str, str, str]]) -> None:
         for kind, state, reason, message in flipped:
+            event = Event(
+                ref,
+                reason=reason,
+                note=f"{kind} is {state}: {message}",
+                action="Verify" if kind in ("Loaded", "Healthy", "Ready") else "Reconcile",
+                is_warning=state == "False",
+                instance=self._instance,
+            )
             try:
-                await self._cluster.event(
-                    ref,
-                    reason=reason,
-                    note=f"{kind} is {state}: {message}",
-                    action="Verify" if kind in ("Loaded", "Healthy", "Ready") else "Reconcile",
-                    is_warning=state == "False",
-                    instance=self._instance,
-                )
+                await self._cluster.post(event)
             except errors.ApiError as error:
                 # An Event is for people; the status already says it. In a namespace that goes away nobody reads either.
                 if not _is_terminating(error):

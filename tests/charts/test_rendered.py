@@ -249,6 +249,9 @@ def test_alerts_are_about_the_targets_of_this_release(rendered):
         ("fg", {}, "fg-flowgauge"),
         ("fg", {"fullnameOverride": "gauge"}, "gauge"),
         ("r" * 53, {}, f"{'r' * 40}-flowgauge"),
+        # Releases may have dots, Services not.
+        ("my.flow", {}, "my-flow-flowgauge"),
+        ("fg", {"fullnameOverride": "g" * 63}, "g" * 50),
     ],
 )
 def test_objects_are_called_after_the_release(helm, release, values, name):
@@ -263,6 +266,8 @@ def test_objects_are_called_after_the_release(helm, release, values, name):
 @pytest.mark.parametrize(
     ("values", "field"),
     [
+        ({"nameOverride": "n" * 64}, "/nameOverride"),
+        ({"fullnameOverride": "a.b"}, "/fullnameOverride"),
         ({"replica": 2}, "replica"),
         ({"replicas": "two"}, "/replicas"),
         ({"replicas": -1}, "/replicas"),

@@ -61,21 +61,6 @@ class Rendered:
 
 
 @pytest.fixture(scope="module")
-def completed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The chart as `make charts` completes it; the definitions that a rig generates are not needed to render."""
-    pytest_plugin.binary("helm")
-    folder = tmp_path_factory.mktemp("charts")
-    crds = folder / "crds"
-    crds.mkdir()
-    for name in ("prometheuses", "servicemonitors"):
-        definition = {"kind": "CustomResourceDefinition", "metadata": {"name": name}}
-        (crds / f"monitoring.coreos.com_{name}.yaml").write_text(json.dumps(definition))
-    copy = shutil.copytree(charts.STACK, folder / "flowgauge-stack")
-    charts.complete(copy, crds, charts.OPERATOR)
-    return copy
-
-
-@pytest.fixture(scope="module")
 def render(completed: Path):
     """A chart of this size takes helm a second, so the same values are rendered once; `again` does it once more."""
     known: dict[str, Rendered] = {}

@@ -111,6 +111,7 @@ def test_each_running_pod_is_one_target_where_it_says(verifying, stack, namespac
             else None
         ),
         "the pods",
+        60,
     )
     address = {pod["metadata"]["name"]: pod["status"]["podIP"] for pod in running}
     expected = {
@@ -123,7 +124,9 @@ def test_each_running_pod_is_one_target_where_it_says(verifying, stack, namespac
 
     verifying.wait(
         lambda: {target["scrapeUrl"] for target in targets()} == expected,
-        f"exactly these targets: {sorted(expected)}; there are {sorted(t['scrapeUrl'] for t in targets())}",
+        lambda: (
+            f"these targets: {sorted(expected)}; there are {sorted(t['scrapeUrl'] for t in targets())}"
+        ),
         60,
     )
 

@@ -53,7 +53,7 @@ def test_an_annotated_pod_is_monitored_as_it_says_and_as_it_says_later(annotated
         annotated.events("MonitoredWorkflow")
     )
     annotated.operator.wait_condition("Provisioned", "True", annotated.namespace)
-    monitor = annotated.operator.get("podmonitor", "flowgauge-pods", annotated.namespace)
+    monitor = annotated.operator.wait_get("podmonitor", "flowgauge-pods", annotated.namespace)
     assert "orders" in json.dumps(monitor["spec"])
 
     annotated.say("a", "slo-success=98", "slo-latency-", "profile=contd")
@@ -119,7 +119,7 @@ def test_a_namespace_with_ever_new_names_gets_as_many_as_are_allowed(annotated):
         return annotated.cluster.get("mwf", f"--namespace={annotated.namespace}")["items"]
 
     annotated.operator.wait(lambda: len(annotated.events("Pod")) == 2, "two refusals")
-    assert len(made()) == 4
+    annotated.operator.wait(lambda: len(made()) == 4, "as many as are allowed")
     assert "raise --discovery-limit" in annotated.events("Pod")[0][1]
 
     before = {workflow["metadata"]["name"] for workflow in made()}
@@ -243,12 +243,9 @@ def test_a_restart_writes_nothing_and_forgets_neither_age_nor_complaints(annotat
         "its age",
     )
     annotated.operator.wait_quiet()
-    (container,) = annotated.operator.release.containers
-    container.stop()
-    mark = annotated.cluster.audit_mark()
+    with annotated.operator.resting():
+        mark = annotated.cluster.audit_mark()
 
-    container.restart()
-    container.wait_ready()
     annotated.operator.wait(
         lambda: annotated.operator.metric("flowgauge_annotated_pods") >= 1, "the pods"
     )

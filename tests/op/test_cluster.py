@@ -8,6 +8,7 @@ from flowgauge_operator import errors, kinds
 from flowgauge_operator.bucket import Bucket
 from flowgauge_operator.cluster import Cluster, Meta
 from flowgauge_operator.credentials import Credentials
+from flowgauge_operator.event import Event
 from flowgauge_operator.kinds import Ref
 from flowgauge_operator.lease import Lease, LeaseStore
 from flowgauge_operator.transport import Pace
@@ -58,9 +59,7 @@ def test_behind_a_fence_nothing_is_written_but_the_lease_and_everything_is_read(
         with pytest.raises(errors.Fenced):
             await cluster.delete(kinds.ref_of(config_map()))
         with pytest.raises(errors.Fenced):
-            await cluster.event(
-                ORDERS, reason="R", note="n", action="A", is_warning=False, instance="i"
-            )
+            await cluster.post(Event(ORDERS, "R", "n", "A", is_warning=False, instance="i"))
         asked = len(api.requests) - before
         await LeaseStore(cluster, "system", "x").write(Lease("one", 10))
         return asked, (await cluster.get(kinds.ref_of(config_map())))["data"]
@@ -198,14 +197,7 @@ def test_permissions_are_asked_for():
 def test_an_event_tells_about_an_object():
     async def scenario(cluster, api):
         ref = Ref(kinds.WORKFLOW, "shop", "orders", uid="u1")
-        await cluster.event(
-            ref,
-            reason="Repaired",
-            note="é" * 2000,
-            action="Apply",
-            is_warning=True,
-            instance="pod-1",
-        )
+        await cluster.post(Event(ref, "Repaired", "é" * 2000, "Apply", True, "pod-1"))
         return api.bodies[-1]
 
     body = served(scenario)

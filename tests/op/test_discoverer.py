@@ -52,8 +52,8 @@ class MemoryCluster:
     async def delete(self, ref, *, uid=None, version=None):
         self._called("delete", uid, version)
 
-    async def event(self, ref, *, reason, note, **_):
-        self._called("event", ref.kind.kind, reason)
+    async def post(self, event):
+        self._called("event", event.ref.kind.kind, event.reason)
 
 
 @pytest.fixture

@@ -60,8 +60,8 @@ class MemoryCluster:
             return self.stored[ref.kind.kind]
         raise errors.NotFound(404, "NotFound", "not found")
 
-    async def event(self, ref, **_):
-        self.calls.append(("event", ref.kind.kind))
+    async def post(self, event):
+        self.calls.append(("event", event.ref.kind.kind))
 
 
 def body(generation=1):
