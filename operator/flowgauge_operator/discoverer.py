@@ -273,14 +273,15 @@ class Discoverer:
         ref = Ref(WORKFLOW, place.namespace, place.workflow, entry.uid)
         ours = {names.PODS_GONE: None, names.KEEP: None, names.HASH: None}
         unmarked = {"labels": {names.DISCOVERED: None}, "annotations": ours}
-        if mark.is_declared:
+        if mark.declared is not None:
             try:
                 # What is declared as a whole is all that is wanted: what only pods asked for goes.
-                await self._cluster.apply(discovery.released(place), manager=_MANAGER)
-            except errors.Invalid:
-                logger.info("%s needs what pods asked for: it stays.", ref)
+                released = discovery.released(place, mark.declared)
+                await self._cluster.apply(released, manager=_MANAGER, force=False)
+            except (errors.Conflict, errors.Invalid, errors.SchemaOutdated) as error:
+                logger.info("%s keeps what pods asked for: %s", ref, error)
         await self._patch(ref, unmarked)
-        by = ", ".join(mark.writers)
+        by = ", ".join(mark.writers) or "kubectl apply"
         await self._tell(
             ref, "TakenOver", f"changed by {by}: it no longer follows the annotations of pods"
         )

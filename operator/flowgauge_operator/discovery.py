@@ -91,11 +91,12 @@ class Desired:
         }
 
 
-def released(place: Place) -> dict[str, Any]:
-    """The object with nothing of ours in it: applied, it gives up what we own."""
+def released(place: Place, declared: Mapping[str, Any]) -> dict[str, Any]:
+    """The object with nothing in it but what somebody declares: applied, it gives up what else we own."""
     return {
         **_KIND,
         "metadata": {"name": place.workflow, "namespace": place.namespace},
+        **({"spec": dict(declared)} if declared else {}),
     }
 
 
