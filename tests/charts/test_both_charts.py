@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import pytest
 import yaml
 from chartcases import CHART
@@ -42,15 +45,37 @@ def test_names_that_look_like_numbers_stay_names(helm, folder):
     assert len(made) > 10
 
 
-def test_null_is_the_same_as_nothing_where_nothing_is_the_default(folder):
-    # Many write a key and leave what it has for later.
-    emptied = {}
+def leaves(folder, wanted):
+    """Values of a chart by what `wanted` makes of them, as a file of values has them; None leaves one out."""
+    made = {}
     for value in values.leaves(values.read((folder / "values.yaml").read_text())):
-        if value.default in ("", [], {}):
-            place = emptied
+        if (chosen := wanted(value)) is not None:
+            place = made
             for key in value.path[:-1]:
                 place = place.setdefault(key, {})
-            place[value.path[-1]] = None
+            place[value.path[-1]] = chosen[0]
+    return made
+
+
+def test_large_numbers_of_a_file_are_not_rounded_or_written_with_an_exponent(helm, folder):
+    # Helm reads each number of a file as a float.
+    large = leaves(
+        folder,
+        lambda value: (
+            [12345678] if type(value.default) is int and "maximum" not in value.allowed else None
+        ),
+    )
+    text = helm.run(
+        "template", "r", str(folder), "--skip-crds", "--values=-", stdin=json.dumps(large)
+    )
+
+    assert text.count("12345678") >= 4
+    assert re.findall(r".*\de\+\d.*", text) == []
+
+
+def test_null_is_the_same_as_nothing_where_nothing_is_the_default(folder):
+    # Many write a key and leave what it has for later.
+    emptied = leaves(folder, lambda value: [None] if value.default in ("", [], {}) else None)
     assert len(emptied) > 10
 
     def rendered(**overrides):
