@@ -267,6 +267,19 @@ def test_refusals_are_counted_all_and_told_ten_times(scene):
     assert scene.discoverer.refused == 0
 
 
+def test_what_a_quota_refuses_is_told_once_and_made_when_there_is_room(scene):
+    scene.pods.put(pod())
+    for told in (["create", "event"], ["create"]):
+        scene.cluster.refusals["create"] = errors.Forbidden(403, "Forbidden", "exceeded quota: q")
+        assert scene.turn() == 60
+        assert verbs(scene) == told
+    assert scene.discoverer.refused == 1
+
+    assert scene.turn() is None
+    assert verbs(scene) == ["create", "event"]
+    assert scene.discoverer.refused == 0
+
+
 def test_in_a_namespace_that_goes_away_nothing_is_tried_again(scene):
     scene.pods.put(pod())
     scene.cluster.refusals["create"] = errors.Forbidden(
