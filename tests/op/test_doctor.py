@@ -7,7 +7,7 @@ import json
 
 import doctor_scene as scene
 import pytest
-from doctor_answers_cases import SEEN
+from doctor_answers_cases import SEEN, remembering
 from doctor_cluster_cases import CLUSTER, OPERATORS, definitions, operators, without
 from doctor_monitoring_cases import BOARDS, DOWN, MONITORING
 from doctor_scene import ABSENT, FORBIDDEN, changed, found, snapshot, the
@@ -67,6 +67,13 @@ def test_where_prometheus_does_not_answer_its_reason_is_told_once():
     assert {f.remedy for f in findings if f.check in ("targets", "labels")} == {
         "see the finding prometheus-answers"
     }
+
+
+@pytest.mark.parametrize("seconds", ["2580000", "NaN"])
+def test_data_of_the_whole_window_is_nothing_to_speak_of(seconds):
+    told = the(remembering(seconds, days=90), "history", Level.OK)
+
+    assert told.seen == "Prometheus keeps data for ever, or does not say; objectives look back 30d"
 
 
 def test_the_policy_that_is_printed_opens_the_way():

@@ -70,7 +70,7 @@ CHECKS: tuple[Check, ...] = (
     Check("pushed", SCRAPING, "Mode Push: a group of the workflow is there, and not too old.", "Push with the grouping labels `namespace` and `monitored_workflow`."),
     Check("rules", RULES, "Prometheus has loaded the rules, all of them of this revision, and evaluates them without error.", "See `rule-selector`; a rejected object is in the log of prometheus-operator."),
     Check("families", RULES, "Every metric that the profile requires has series; else which names there are instead.", "Correct `spec.profile`, or the program's own vocabulary."),
-    Check("history", RULES, "Prometheus keeps data for as long as the objectives look back.", "Raise `retention`, or shorten the window."),
+    Check("history", RULES, "Prometheus keeps data for as long as the objectives look back, and has had the rules for so long.", "Raise `retention`, or shorten the window; young data fills up by itself, unless Prometheus loses it."),
     Check("firing", ALERTS, "Which alerts of the workflow fire.", "Follow their runbooks."),
     Check("delivered", ALERTS, "What fires is in Alertmanager; whether it is silenced or inhibited, and which receivers it has.", "See docs/notifications.md#when-nobody-is-notified."),
     Check("notifications", ALERTS, "Alertmanager's notifications do not fail.", "The log of Alertmanager says what the receiver answered."),
