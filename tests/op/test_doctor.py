@@ -9,7 +9,7 @@ import doctor_scene as scene
 import pytest
 from doctor_answers_cases import SEEN, remembering
 from doctor_cluster_cases import CLUSTER, OPERATORS, definitions, operators, without
-from doctor_monitoring_cases import BOARDS, DOWN, MONITORING
+from doctor_monitoring_cases import BOARDS, DOWN, MONITORING, STRANGER
 from doctor_scene import ABSENT, FORBIDDEN, changed, found, snapshot, the
 from doctor_workflow_cases import DENY, WORKFLOWS, flow
 
@@ -92,6 +92,13 @@ def test_the_label_that_is_set_is_the_one_that_was_missing():
     remedy = the(seen, "rule-selector", Level.ERROR).remedy
 
     assert r"--set 'ruleLabels.monitoring\.example\.com/tier=gold'" in remedy
+
+
+def test_a_prometheus_that_has_nothing_to_do_with_us_is_not_judged():
+    seen = snapshot(prometheuses=[STRANGER, scene.prometheus()])
+
+    assert [f.about for f in found(seen, "prometheus-rights")] == ["Prometheus monitoring/main"]
+    assert len(found(seen, "network-policy")) == 1
 
 
 def test_a_definition_is_upgraded_by_who_brought_it():

@@ -48,7 +48,7 @@ CHECKS: tuple[Check, ...] = (
     Check("rule-selector", PROMETHEUS, "A Prometheus object selects our PrometheusRules, by labels and by namespace.", "`--set ruleLabels.KEY=VALUE`, or widen the selectors of the Prometheus object."),
     Check("prometheus-limits", PROMETHEUS, "Which limits the Prometheus object enforces on every target.", "Raise them where a target is dropped for it."),
     Check("prometheus-rights", PROMETHEUS, "The ServiceAccount of Prometheus may list pods, Services and endpoints where the workflows are.", "Bind a ClusterRole with get, list and watch on them."),
-    Check("prometheus-answers", PROMETHEUS, "Prometheus answers the doctor.", "`--prometheus URL`, with `kubectl port-forward` if need be."),
+    Check("prometheus-answers", PROMETHEUS, "Prometheus answers the doctor, and always the same one.", "`--prometheus URL`, with `kubectl port-forward` if need be."),
     Check("alertmanager-object", PROMETHEUS, "An Alertmanager object selects the AlertmanagerConfigs of workflows that notify.", "Set `alertmanagerConfigSelector` and `alertmanagerConfigNamespaceSelector`."),
     Check("alertmanager-answers", PROMETHEUS, "Prometheus knows an Alertmanager, and it answers the doctor.", "Set `alerting` in the Prometheus object; `--alertmanager URL` for the doctor."),
     Check("dashboard-sidecar", GRAFANA, "Grafana's sidecar looks for the label that our ConfigMaps carry, and into their namespaces.", "`--set grafana.dashboardLabel=KEY=VALUE`; let the sidecar watch all namespaces (`NAMESPACE=ALL`)."),
