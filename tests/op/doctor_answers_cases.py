@@ -92,6 +92,9 @@ SEEN = {
     "a Pushgateway without honorLabels": (
         lambda: pushing(clash=scene.named("runs_total"), pushed=[]), "labels", "error", "without honorLabels",
     ),
+    "a push that arrives with other labels": (
+        lambda: pushing(clash=scene.named("runs_total"), pushed=[]), "pushed", "error", "none arrives with its labels",
+    ),
     "nothing was pushed": (pushing, "pushed", "error", "no group with namespace=shop"),
     "an old push": (
         lambda: pushing(pushed=[scene.series(str(NOW.timestamp() - 7 * 86400))]), "pushed", "warning", "the last push was 168 h ago",

@@ -101,6 +101,12 @@ def test_a_prometheus_that_has_nothing_to_do_with_us_is_not_judged():
     assert len(found(seen, "network-policy")) == 1
 
 
+def test_an_operator_that_is_scaled_to_nothing_needs_no_lease():
+    seen = snapshot(operators=operators("--leader-elect", replicas=0, lease=ABSENT))
+
+    assert found(seen, "operator-lease") == []
+
+
 def test_a_definition_is_upgraded_by_who_brought_it():
     (name, old), *_ = without("tls").items()
     notes = {"meta.helm.sh/release-name": "fg", "meta.helm.sh/release-namespace": "ops"}

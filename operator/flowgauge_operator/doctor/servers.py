@@ -78,8 +78,10 @@ def _of_workflow(flow: Workflow) -> dict[str, tuple[str, Query]]:
     of_pods = promql.matchers(
         [("namespace", "=", flow.namespace), ("pod", "=~", promql.any_of(named))]
     )
+    # The target of a Pushgateway has a namespace of its own and no workflow, so only the pushed namespace is renamed.
+    renamed = [("exported_namespace", "=", flow.namespace), ("monitored_workflow", "=", flow.name)]
     clash = (
-        promql.matchers([("exported_monitored_workflow", "=", flow.name)])
+        promql.matchers(renamed)
         if flow.mode == "Push"
         else f'{owner},exported_monitored_workflow!=""'
     )
