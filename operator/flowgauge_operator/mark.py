@@ -78,4 +78,4 @@ def _is_marked(applied: Mapping[str, Any]) -> bool:
 
 
 def _is_of_spec(entry: Mapping[str, Any]) -> bool:
-    return not entry.get("subresource") and "f:spec" in (entry.get("fieldsV1") or {})
+    return "f:spec" in (entry.get("fieldsV1") or {})

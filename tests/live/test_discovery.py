@@ -306,6 +306,80 @@ def test_what_a_cronjob_starts_is_monitored_between_its_runs(annotated):
     assert "WorkflowMetricsAbsent" not in alerts
 
 
+ARGO = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "workflows.argoproj.io"},
+    "spec": {
+        "group": "argoproj.io",
+        "scope": "Namespaced",
+        "names": {"kind": "Workflow", "plural": "workflows", "singular": "workflow"},
+        "versions": [
+            {
+                "name": "v1alpha1",
+                "served": True,
+                "storage": True,
+                "schema": {
+                    "openAPIV3Schema": {
+                        "type": "object",
+                        "x-kubernetes-preserve-unknown-fields": True,
+                    }
+                },
+            }
+        ],
+    },
+}
+
+
+@pytest.fixture
+def argo(annotated):
+    """Start the pods of an Argo Workflow, as its controller would: each step is a pod that the Workflow owns."""
+    annotated.cluster.apply([ARGO])
+    annotated.operator.wait(
+        lambda: annotated.cluster.get("workflows.argoproj.io") is not None, "the kind to be served"
+    )
+
+    def start(name, **steps):
+        run = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow"}
+        run |= {"metadata": {"name": name, "namespace": annotated.namespace}}
+        annotated.cluster.apply([run])
+        where = f"--namespace={annotated.namespace}"
+        uid = annotated.cluster.get("workflows.argoproj.io", name, where)["metadata"]["uid"]
+        owner = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": name}
+        owner |= {"uid": uid, "controller": True, "blockOwnerDeletion": True}
+        for step, told in steps.items():
+            annotated.pod(f"{name}-{step}", owner=owner, **told)
+
+    yield start
+    annotated.cluster.kubectl("delete", "crd", "workflows.argoproj.io")
+
+
+def test_what_argo_starts_is_monitored_from_run_to_run(annotated, argo):
+    told = {"workflow": "orders", "keep": "1h", "slo_success": "99"}
+    where = f"--namespace={annotated.namespace}"
+    argo("orders-1764300000", load=told, ship=told, exit={})
+
+    made = annotated.wait(lambda w: w.get("status"), "a status")
+    assert made["spec"]["scrape"]["intermittent"] is True
+    # The garbage collector removes the pods with the Workflow, as Argo's time to live does.
+    annotated.cluster.kubectl("delete", "workflows.argoproj.io", "orders-1764300000", where)
+    gone = annotated.wait(
+        lambda w: "flowgauge.dev/pods-gone-since" in w["metadata"]["annotations"], "the end", 30
+    )
+    # What CronWorkflow starts next has another name, and may say something else.
+    argo("orders-1764303600", load=told | {"slo_success": "98"})
+    back = annotated.wait(lambda w: w["spec"]["slos"][0]["objective"] == 98, "the next run", 30)
+
+    assert "flowgauge.dev/pods-gone-since" not in back["metadata"]["annotations"]
+    assert back["metadata"]["uid"] == gone["metadata"]["uid"] == made["metadata"]["uid"]
+    assert annotated.accepted()["reason"] == "Valid"
+    rules = annotated.operator.get("prometheusrule", "orders-rules", annotated.namespace)
+    alerts = {rule.get("alert") for group in rules["spec"]["groups"] for rule in group["rules"]}
+    assert "WorkflowMetricsAbsent" not in alerts
+    monitor = annotated.operator.get("podmonitor", "flowgauge-pods", annotated.namespace)
+    assert monitor["spec"]["podMetricsEndpoints"][0]["relabelings"][0]["regex"] == "orders"
+
+
 def test_a_namespace_that_goes_away_takes_everything_with_it(annotated):
     elsewhere = f"test-{secrets.token_hex(4)}"
     annotated.cluster.create_namespace(elsewhere)

@@ -270,12 +270,19 @@ def test_an_event_is_shown_with_its_object(served, installed, namespace):
         meta = await client.apply(workflow(namespace))
         ref = Ref(kinds.WORKFLOW, namespace, "orders", meta.uid)
         await client.post(Event(ref, "Repaired", "é" * 2000, "Apply", True, "pod-1"))
+        for _ in range(2):
+            await client.post(Event(ref, "Told", "only once", "Apply", False, "pod-1", once=True))
 
     served(scenario)
 
     shown = installed.kubectl("events", "--for=monitoredworkflow/orders", "-n", namespace)
     assert "Repaired" in shown
     assert "Warning" in shown
+    assert shown.count("only once") == 1
+    events = installed.get("events.events.k8s.io", "-n", namespace)["items"]
+    (note,) = (event["note"] for event in events if event["reason"] == "Repaired")
+    assert len(note.encode()) <= 1024
+    assert note.endswith("é…")
 
 
 def test_a_lease_is_swapped_only_if_it_has_not_moved(served, namespace):

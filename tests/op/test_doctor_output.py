@@ -12,6 +12,7 @@ from doctor_scene import snapshot
 
 from flowgauge_operator import command
 from flowgauge_operator.doctor import arguments, diagnosis, report
+from flowgauge_operator.doctor import command as doctor
 from flowgauge_operator.doctor.finding import Level
 
 
@@ -77,7 +78,21 @@ def test_without_the_official_client_one_line_says_what_to_install(monkeypatch, 
 
 @pytest.mark.parametrize(
     "words",
-    [["a/b/c"], ["/b"], ["a/"], ["a/b", "-n", "c"], ["--timeout=0"], ["--prometheus=p:9090"]],
+    [
+        ["a/b/c"],
+        ["/b"],
+        ["a/"],
+        ["a/b", "-n", "c"],
+        ["Orders"],
+        ["shop/../x"],
+        ["shop/.."],
+        ["orders", "-n", "a/b"],
+        ["--operator-namespace=../x"],
+        ["--timeout=0"],
+        ["--timeout=inf"],
+        ["--prometheus=p:9090"],
+        ["-o", "wide"],
+    ],
 )
 def test_wrong_use_is_told_with_its_remedy(words, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["flowgauge", "doctor", *words])
@@ -87,3 +102,25 @@ def test_wrong_use_is_told_with_its_remedy(words, capsys, monkeypatch):
 
     assert end.value.code == 2
     assert "error:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"\xff\x00", None])
+def test_a_file_with_a_token_that_cannot_be_read_is_told(content, tmp_path, capsys, monkeypatch):
+    path = tmp_path / "token"
+    if content is not None:
+        path.write_bytes(content)
+    monkeypatch.setattr(sys, "argv", ["flowgauge", "doctor", f"--bearer-token-file={path}"])
+
+    assert command.flowgauge() == 2
+    assert str(path) in capsys.readouterr().err
+
+
+def test_who_interrupts_it_sees_no_trace(capsys, monkeypatch):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(doctor, "_seen", interrupted)
+    monkeypatch.setattr(sys, "argv", ["flowgauge", "doctor"])
+
+    assert command.flowgauge() == 130
+    assert capsys.readouterr().err == "interrupted\n"

@@ -106,8 +106,9 @@ annotations: {{- toYaml . | nindent 2 }}
 {{- define "flowgauge.hasServiceMonitor" -}}
 {{- if and .Values.serviceMonitor.enabled (or .Values.serviceMonitor.force (.Capabilities.APIVersions.Has "monitoring.coreos.com/v1/ServiceMonitor")) }}yes{{ end -}}
 {{- end }}
+{{- /* Without a scrape of the operator, an alert would tell for ever that nobody answers. */ -}}
 {{- define "flowgauge.hasPrometheusRule" -}}
-{{- if and .Values.prometheusRule.enabled (or .Values.prometheusRule.force (.Capabilities.APIVersions.Has "monitoring.coreos.com/v1/PrometheusRule")) }}yes{{ end -}}
+{{- if and .Values.prometheusRule.enabled (or .Values.serviceMonitor.enabled .Values.prometheusRule.job) (or .Values.prometheusRule.force (.Capabilities.APIVersions.Has "monitoring.coreos.com/v1/PrometheusRule")) }}yes{{ end -}}
 {{- end }}
 
 {{- /* The namespace that `helm test` makes its workflow in: the operator must serve it. */ -}}
