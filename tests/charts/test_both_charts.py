@@ -148,3 +148,23 @@ def test_artifact_hub_is_told_what_it_documents(folder):
             for crd in definitions
             for version in crd["spec"]["versions"]
         }
+
+
+def test_commands_of_the_notes_work_as_they_are_copied(helm, folder):
+    said = helm.run("install", "r", str(folder), "--namespace=n", "--dry-run=client", "--skip-crds")
+    manifests, _, notes = said.partition("MANIFEST:")[2].partition("NOTES:")
+    there = {
+        (item["kind"].lower(), item["metadata"]["name"])
+        for item in yaml.load_all(manifests, yaml.CSafeLoader)
+        if item
+    }
+    named = re.findall(r"(deployment|service)/([a-z0-9-]+)|get (secret) ([a-z0-9-]+)", notes)
+
+    assert len(named) >= 1
+    for kind, name, *other in named:
+        assert (kind or other[0], name or other[1]) in there
+    # An indented end of such a text is none.
+    (end,) = re.findall(r"<<(\w+)$", notes, re.MULTILINE)
+    example = notes.partition(f"<<{end}\n")[2].partition(f"\n{end}\n")[0]
+    assert yaml.safe_load(example)["kind"] == "MonitoredWorkflow"
+    assert f"\n{end}\nkubectl get mwf" in notes
