@@ -2,61 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import secrets
 import shutil
 
 import pytest
 import yaml
-from chartcases import CHART, ROOT
+from chartcases import CHART, QUICK, ROOT
 
-from rig import chart
 from rig.chart import ChartError
 from rig.kubectl import KubectlError
 
 pytestmark = pytest.mark.cluster
 
-BIN = ROOT / ".venv-operator/bin"
 EXAMPLE = ROOT / "examples/orders/workflow.yaml"
 OURS = ("monitoredworkflows.flowgauge.dev", "workflowprofiles.flowgauge.dev")
-QUICK = {"log": {"format": "text"}, "test": {"timeoutSeconds": 5}}
 TAKE = ["--take-ownership", "--force-conflicts"]
-
-
-@pytest.fixture
-def install(own_cluster, namespace, definitions):
-    """Install the chart in a namespace of the test's own; what is left of it goes afterwards."""
-    made = []
-
-    def run(folder=CHART, *, flags=(), run=None, space=namespace, release="flowgauge", **values):
-        one = chart.install(
-            own_cluster,
-            folder,
-            path=[BIN],
-            run=run,
-            release=release,
-            namespace=space,
-            overrides={**QUICK, **values},
-            flags=flags,
-        )
-        made.append(one)
-        one.wait_ready()
-        return one
-
-    yield run
-    for one in reversed(made):
-        with contextlib.suppress(ChartError):
-            one.uninstall()
-
-
-@pytest.fixture
-def shop(own_cluster):
-    """A namespace of users."""
-    name = f"shop-{secrets.token_hex(3)}"
-    own_cluster.create_namespace(name)
-    yield name
-    own_cluster.delete_namespace(name)
 
 
 def apply_workflow(cluster, space, name="orders"):
