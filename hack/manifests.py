@@ -6,6 +6,7 @@ The kinds of Prometheus Operator are not in it, since a cluster without them wou
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import yaml
 
 from rig import chart
+from rig.helm import ChartError
 
 ROOT = Path(__file__).resolve().parents[1]
 _NAMESPACE = "flowgauge-system"
@@ -30,21 +32,23 @@ def objects(*, monitoring: bool = False, values: Sequence[Path] = ()) -> Iterato
             "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
         },
     }
-    wanted = {"force": monitoring}
+    forced = {"force": True}
     for made in chart.render(
         ROOT / "charts/flowgauge",
         release="flowgauge",
         namespace=_NAMESPACE,
         values=values,
-        overrides={"serviceMonitor": wanted, "prometheusRule": wanted},
+        overrides={"serviceMonitor": forced, "prometheusRule": forced} if monitoring else {},
     ):
         # Nobody will find a release of helm.
-        made["metadata"]["labels"].pop(_MANAGED_BY, None)
+        pods = made.get("spec", {}).get("template", {}).get("metadata", {})
+        for metadata in (made["metadata"], pods):
+            metadata.get("labels", {}).pop(_MANAGED_BY, None)
         yield made
 
 
-def main() -> None:
-    """Write the file."""
+def main() -> int:
+    """Write the file; without one, say what helm has against the values."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=ROOT / "dist/install.yaml")
     parser.add_argument(
@@ -54,12 +58,17 @@ def main() -> None:
         "--values", type=Path, action="append", default=[], help="a file of values of the chart"
     )
     chosen = parser.parse_args()
+    try:
+        made = list(objects(monitoring=chosen.monitoring, values=chosen.values))
+    except ChartError as error:
+        print(error, file=sys.stderr)
+        return 1
     chosen.output.parent.mkdir(parents=True, exist_ok=True)
-    made = objects(monitoring=chosen.monitoring, values=chosen.values)
     text = yaml.safe_dump_all(made, sort_keys=False, width=120, allow_unicode=True)
     chosen.output.write_text(_HEAD + text, encoding="utf-8")
     print(f"wrote {chosen.output}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

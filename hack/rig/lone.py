@@ -47,8 +47,7 @@ class Prometheus:
 
     def wait_series(self, query: str, seconds: float = 15) -> list[tuple[dict[str, str], float]]:
         """Wait for an answer with series."""
-        waiting.wait_for(lambda: bool(self.series(query)), seconds, f"an answer to {query}")
-        return self.series(query)
+        return waiting.wait_for(lambda: self.series(query), seconds, f"an answer to {query}")
 
 
 @contextlib.contextmanager

@@ -156,6 +156,9 @@ def _port(port: int | None, environment: Mapping[str, str], profile: Profile) ->
     if port is None:
         own = profile.scrape.port if isinstance(profile.scrape.port, int) else DEFAULT_PORT
         source, value = PORT, environment.get(PORT) or str(own)
+        # Of Kubernetes, for a Service called flowgauge in the pod's namespace, as the operator's is by default.
+        if value.startswith("tcp://"):
+            value = str(own)
     if not (value.isascii() and value.isdigit() and int(value) <= 65535):
         raise ValueError(f"{source} is {value!r}, must be a number from 0 to 65535")
     return int(value)

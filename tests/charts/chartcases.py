@@ -68,6 +68,7 @@ CASES: dict[str, dict[str, Any]] = {
     "labelled pods": {"discovery": {"mode": "label", "keep": "2h", "limit": 5}},
     "no pods": {"discovery": {"mode": "off"}},
     "grafana operator": {"grafana": {"mode": "GrafanaDashboard", "instances": "a=b,c=d"}},
+    "grafana operator unseen": {"grafana": {"mode": "GrafanaDashboard", "force": True}},
     "no dashboards": {"grafana": {"mode": "None"}},
     "runbooks": {**FORCED, "runbookBaseUrl": "https://r.example/{alert}.md"},
     "labels": {
@@ -96,6 +97,11 @@ CASES: dict[str, dict[str, Any]] = {
             "alertLabels": {"team": "a"},
             "job": "own",
         },
+    },
+    "nobody scrapes": {"serviceMonitor": {"enabled": False}, "prometheusRule": {"force": True}},
+    "a scrape of ones own": {
+        "serviceMonitor": {"enabled": False},
+        "prometheusRule": {"force": True, "job": "own"},
     },
     "no monitors": {"serviceMonitor": {"enabled": False}, "prometheusRule": {"enabled": False}},
     "network": {

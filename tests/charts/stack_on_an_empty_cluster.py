@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import shutil
 import subprocess
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ import pytest
 import yaml
 
 import charts
-from rig import chart, tools
+from rig import chart, fetch, tools
 from rig.cluster import Cluster
 from rig.kubectl import KubectlError
 from rig.kubelet import Container, Kubelet
@@ -349,8 +348,7 @@ def test_a_workflow_that_asks_for_annotations_is_scraped_under_its_name(stack):
 
 def test_what_is_pushed_keeps_its_labels(stack):
     url = stack.parts["pushgateway"].url("http", "/metrics/job/nightly/namespace/batch")
-    request = urllib.request.Request(url, data=b"nightly_done 1\n", method="PUT")
-    urllib.request.urlopen(request, timeout=5).close()
+    fetch.send(url, b"nightly_done 1\n", method="PUT", form="text/plain")
 
     (sample,) = stack.wait_series("nightly_done")
 

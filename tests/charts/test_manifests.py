@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -74,3 +76,30 @@ def test_kustomize_changes_it(own_cluster, definitions, file, tmp_path):
     own_cluster.create_namespace(SPACE)
     own_cluster.kubectl("apply", "--server-side", "--dry-run=server", f"--kustomize={folder}")
     own_cluster.delete_namespace(SPACE, wait=True)
+
+
+def test_the_command_takes_values_and_says_what_is_wrong_with_them(helm, tmp_path):
+    values, written = tmp_path / "values.yaml", tmp_path / "install.yaml"
+
+    def run(text):
+        values.write_text(text)
+        return subprocess.run(
+            [sys.executable, ROOT / "hack/manifests.py", "--values", values, "--output", written],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    refused = run("replicas: two")
+
+    assert refused.returncode == 1
+    assert "at '/replicas': got string, want integer" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not written.exists()
+    assert run("replicas: 3\nserviceMonitor: {force: true}").returncode == 0
+    made = list(yaml.safe_load_all(written.read_text()))
+    (deployment,) = (item for item in made if item["kind"] == "Deployment")
+    assert deployment["spec"]["replicas"] == 3
+    assert "ServiceMonitor" in {item["kind"] for item in made}
+    # Nothing says that helm takes care of it.
+    assert "Helm" not in written.read_text()

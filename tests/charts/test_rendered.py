@@ -103,7 +103,9 @@ def test_every_object_has_the_schema_that_the_api_server_tells(
     own_cluster.wait_for(
         lambda: "flowgauge" in own_cluster.kubectl("get", "--raw=/openapi/v3"), 20, "their schemas"
     )
-    objects = [example, *(item for made in rendered.values() for item in made)]
+    told = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    shown = yaml.safe_load(told["annotations"]["artifacthub.io/crdsExamples"])
+    objects = [example, *shown, *(item for made in rendered.values() for item in made)]
     kinds = {(item["apiVersion"], item["kind"]) for item in objects}
     write_schemas(own_cluster, tmp_path / "schemas", kinds, grafana)
 
@@ -149,7 +151,11 @@ def test_what_is_switched_off_is_not_there(rendered):
         ("no definitions", "CustomResourceDefinition"),
         ("an account of before", "ServiceAccount"),
         ("no dashboards", "ConfigMap"),
+        ("grafana operator unseen", "ConfigMap"),
+        # An alert on a target that nobody scrapes would fire for ever.
+        ("nobody scrapes", "PrometheusRule"),
         ("without rbac", "RoleBinding"),
+        ("without rbac", "ClusterRole"),
     ):
         mine = [
             item
@@ -157,6 +163,8 @@ def test_what_is_switched_off_is_not_there(rendered):
             if "helm.sh/hook" not in item["metadata"].get("annotations", {})
         ]
         assert mine == [], (case, kind)
+    assert len(of(rendered, "grafana operator unseen", "GrafanaDashboard")) == 3
+    assert of(rendered, "a scrape of ones own", "PrometheusRule")
 
 
 @pytest.mark.parts
@@ -249,6 +257,9 @@ def test_alerts_are_about_the_targets_of_this_release(rendered):
         ("fg", {}, "fg-flowgauge"),
         ("fg", {"fullnameOverride": "gauge"}, "gauge"),
         ("r" * 53, {}, f"{'r' * 40}-flowgauge"),
+        # Releases may have dots, Services not.
+        ("my.flow", {}, "my-flow-flowgauge"),
+        ("fg", {"fullnameOverride": "g" * 63}, "g" * 50),
     ],
 )
 def test_objects_are_called_after_the_release(helm, release, values, name):
@@ -263,6 +274,8 @@ def test_objects_are_called_after_the_release(helm, release, values, name):
 @pytest.mark.parametrize(
     ("values", "field"),
     [
+        ({"nameOverride": "n" * 64}, "/nameOverride"),
+        ({"fullnameOverride": "a.b"}, "/fullnameOverride"),
         ({"replica": 2}, "replica"),
         ({"replicas": "two"}, "/replicas"),
         ({"replicas": -1}, "/replicas"),
@@ -271,6 +284,7 @@ def test_objects_are_called_after_the_release(helm, release, values, name):
         ({"image": {"tag": "a b"}}, "/image/tag"),
         ({"image": {"digest": "sha256:12"}}, "/image/digest"),
         ({"image": {"repository": ""}}, "/image/repository"),
+        ({"image": {"repository": "registry:5000/x:1.0"}}, "/image/repository"),
         ({"image": {"registry": "x"}}, "registry"),
         ({"imagePullSecrets": ["registry"]}, "/imagePullSecrets/0"),
         ({"namespaces": "shop"}, "/namespaces"),
@@ -290,6 +304,8 @@ def test_objects_are_called_after_the_release(helm, release, values, name):
         ({"log": {"level": "loud"}}, "/log/level"),
         ({"extraArgs": ["workers=16"]}, "/extraArgs/0"),
         ({"networkPolicy": {"apiServerPorts": [70000]}}, "/networkPolicy/apiServerPorts/0"),
+        # A rule without ports lets everything out.
+        ({"networkPolicy": {"apiServerPorts": []}}, "/networkPolicy/apiServerPorts"),
         ({"resources": {"limits": {"memory": "lots"}}}, "/resources/limits/memory"),
         ({"resources": {"limit": {}}}, "limit"),
         ({"tolerations": {"key": "a"}}, "/tolerations"),

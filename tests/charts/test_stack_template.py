@@ -61,21 +61,6 @@ class Rendered:
 
 
 @pytest.fixture(scope="module")
-def completed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The chart as `make charts` completes it; the definitions that a rig generates are not needed to render."""
-    pytest_plugin.binary("helm")
-    folder = tmp_path_factory.mktemp("charts")
-    crds = folder / "crds"
-    crds.mkdir()
-    for name in ("prometheuses", "servicemonitors"):
-        definition = {"kind": "CustomResourceDefinition", "metadata": {"name": name}}
-        (crds / f"monitoring.coreos.com_{name}.yaml").write_text(json.dumps(definition))
-    copy = shutil.copytree(charts.STACK, folder / "flowgauge-stack")
-    charts.complete(copy, crds, charts.OPERATOR)
-    return copy
-
-
-@pytest.fixture(scope="module")
 def render(completed: Path):
     """A chart of this size takes helm a second, so the same values are rendered once; `again` does it once more."""
     known: dict[str, Rendered] = {}
@@ -270,7 +255,17 @@ def test_everything_of_ones_own_leaves_the_operator_wired_to_it(render):
             '"team" is none of alertmanager.receivers',
         ),
         ({"alertmanager": {"receivers": [{"name": "nobody"}]}}, 'the name "nobody" is taken'),
+        (
+            {"alertmanager": {"route": {"extraRoutes": [{"receiver": "dta"}]}}},
+            'alertmanager.route.extraRoutes: "dta" is none',
+        ),
         ({"grafana": {"ingress": {"enabled": True}}}, "grafana.ingress.hosts"),
+        (
+            {"grafana": {"env": {"GF_SECURITY_ADMIN_PASSWORD": "admin"}}},
+            "GF_SECURITY_ADMIN_PASSWORD comes from a Secret",
+        ),
+        # Prometheus Operator could not tell what it may ask of it.
+        ({"images": {"prometheus": {"tag": "latest"}}}, "/images/prometheus/tag"),
         ({"alerts": {"disabled": ["Wachdog"]}}, 'no alert called "Wachdog"'),
         ({"prometheus": {"retension": "1d"}}, "additional properties 'retension' not allowed"),
         ({"prometheus": {"retention": "soon"}}, "retention"),
@@ -422,6 +417,33 @@ def test_grafana_has_a_random_password_and_no_way_around_it(render):
         env["GF_SECURITY_ADMIN_PASSWORD"]["valueFrom"]["secretKeyRef"]["name"]
         == f"{NAME}-grafana-admin"
     )
+
+
+def test_settings_of_grafana_are_there_once_and_those_of_the_values_win(render):
+    # Twice in a list is refused by server-side apply.
+    rendered = render(grafana={"env": {"GF_LOG_MODE": "file", "GF_SMTP_ENABLED": "true"}})
+    pod = rendered.get("Deployment", f"{NAME}-grafana")["spec"]["template"]["spec"]
+    env = [(item["name"], item.get("value")) for item in pod["containers"][0]["env"]]
+
+    assert ("GF_LOG_MODE", "file") in env
+    assert ("GF_SMTP_ENABLED", "true") in env
+    assert len(env) == len(dict(env)) > 10
+
+
+@pytest.mark.parametrize(
+    ("size", "kept"),
+    [("20Gi", "17400MiB"), ("1.5Ti", "1305GiB"), ("100G", "79000MiB"), ("1024", None)],
+)
+def test_prometheus_keeps_no_more_than_its_volume_holds(render, size, kept):
+    assert (
+        render(prometheus={"persistence": {"size": size}}).prometheus.get("retentionSize") == kept
+    )
+
+
+def test_monitors_of_the_operator_are_there_although_nobody_has_seen_their_kinds(render):
+    # As GitOps renders it for an empty cluster.
+    assert NAME in render().names("ServiceMonitor")
+    assert NAME in render().names("PrometheusRule")
 
 
 def test_a_given_secret_is_used_and_none_is_made(render):

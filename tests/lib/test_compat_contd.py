@@ -392,6 +392,10 @@ def test_the_port_is_that_of_the_argument_then_of_the_manifests_then_flowgauges(
         assert handle.profile.name == "contd"
     with setup_observability(0, host="127.0.0.1") as handle:
         assert handle.port not in (0, port)
+    # Of Kubernetes, for a Service of this name.
+    monkeypatch.setenv("METRICS_PORT", "tcp://10.96.0.7:9090")
+    with setup_observability(host="127.0.0.1", enable_background=False) as handle:
+        assert handle.settings.port == 0
     monkeypatch.setenv("METRICS_PORT", "nine")
     with pytest.raises(ValueError, match="METRICS_PORT is 'nine', must be a number"):
         setup_observability()

@@ -36,6 +36,11 @@ def test_an_empty_variable_counts_as_not_set():
     assert (chosen.profile.name, chosen.host, chosen.port) == ("workflow", "", 9090)
 
 
+def test_what_kubernetes_sets_for_a_service_called_flowgauge_is_no_port():
+    # The operator's Service has this name by default, and the workflow may run in its namespace.
+    assert resolve({"FLOWGAUGE_PORT": "tcp://10.96.0.7:8080"}).port == 9090
+
+
 @pytest.mark.parametrize("port", ["nine", "-1", "65536", "9090 ", "\u0663"])
 def test_a_port_that_is_none_is_refused_by_the_name_of_its_source(port):
     with pytest.raises(ValueError, match=r"FLOWGAUGE_PORT is .* must be a number from 0 to 65535"):

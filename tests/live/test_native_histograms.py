@@ -87,8 +87,8 @@ class Prometheus(lone.Prometheus):
 
     def wait_value(self, query, expected):
         """Wait for a value of the one series."""
-        what = f"{query} to be {expected}; it is {self.series(query)}"
-        waiting.wait_for(lambda: self.value(query) == expected, 10, what)
+        what = lambda: f"{query} to be {expected}; it is {self.series(query)}"  # noqa: E731
+        waiting.wait_for(lambda: self.value(query) == expected, 30, what)
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import secrets
-import urllib.request
 
 import pytest
 
+from rig import fetch
 from rig.pytest_plugin import binary
 
 pytestmark = pytest.mark.e2e
@@ -68,12 +68,12 @@ class Planned:
     def push(self, name, started):
         """A counter of begun runs of the workflow, as a program would push it."""
         labels = f'namespace="{self.namespace}",monitored_workflow="{name}"'
-        request = urllib.request.Request(
+        fetch.send(
             f"{self.cluster.pushgateway_url}/metrics/job/{self.namespace}",
-            data=f"workflow_runs_started_total{{{labels}}} {started}\n".encode(),
+            f"workflow_runs_started_total{{{labels}}} {started}\n".encode(),
             method="PUT",
+            form="text/plain",
         )
-        urllib.request.urlopen(request, timeout=5).close()
 
     def suspend(self, name, *, value):
         """Suspend a CronJob, or let it go on."""

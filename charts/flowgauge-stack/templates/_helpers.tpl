@@ -1,19 +1,19 @@
-{{- /* At most 38 characters: the StatefulSet alertmanager-NAME has its revision in a label of 63. */ -}}
+{{- /* At most 38 characters: the StatefulSet alertmanager-NAME has its revision in a label of 63. A Service has no dots. */ -}}
 {{- define "stack.name" -}}
-{{- .Values.fullnameOverride | default .Release.Name | trunc 38 | trimSuffix "-" -}}
+{{- .Values.fullnameOverride | default (.Release.Name | replace "." "-") | trunc 38 | trimAll "-" -}}
 {{- end }}
 
 {{- /* Labels that select: a dict with root and part. */ -}}
 {{- define "stack.selector" -}}
 app.kubernetes.io/name: {{ .part }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/part-of: flowgauge-stack
 {{- end }}
 
 {{- define "stack.labels" -}}
 {{ include "stack.selector" . }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
 {{- end }}
 
 {{- define "stack.image" -}}
@@ -44,7 +44,7 @@ seccompProfile: {type: RuntimeDefault}
 {{- with .Values.imagePullSecrets }}
 imagePullSecrets:
 {{- range . }}
-- name: {{ . }}
+- name: {{ . | quote }}
 {{- end }}
 {{- end }}
 {{- with .Values.nodeSelector }}
@@ -57,7 +57,7 @@ tolerations: {{- toYaml . | nindent 2 }}
 affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with .Values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- end }}
 
@@ -71,7 +71,7 @@ priorityClassName: {{ . }}
 {{- define "stack.claim" -}}
 accessModes: {{ toJson .accessModes }}
 {{- with .storageClass }}
-storageClassName: {{ . }}
+storageClassName: {{ . | quote }}
 {{- end }}
 resources:
   requests:
@@ -109,15 +109,15 @@ resources:
 apiVersion: networking.k8s.io/v1
 kind: Ingress
 metadata:
-  name: {{ $name }}
-  namespace: {{ .root.Release.Namespace }}
+  name: {{ $name | quote }}
+  namespace: {{ .root.Release.Namespace | quote }}
   labels: {{- include "stack.labels" (dict "root" .root "part" .part) | nindent 4 }}
   {{- with .ingress.annotations }}
   annotations: {{- toYaml . | nindent 4 }}
   {{- end }}
 spec:
   {{- with .ingress.className }}
-  ingressClassName: {{ . }}
+  ingressClassName: {{ . | quote }}
   {{- end }}
   rules:
   {{- range .ingress.hosts }}
@@ -128,8 +128,8 @@ spec:
         pathType: Prefix
         backend:
           service:
-            name: {{ $name }}
-            port: {name: {{ $.port }}}
+            name: {{ $name | quote }}
+            port: {name: {{ $.port | quote }}}
   {{- end }}
   {{- with .ingress.tls }}
   tls: {{- toYaml . | nindent 2 }}
@@ -142,7 +142,7 @@ apiVersion: v1
 kind: ServiceAccount
 metadata:
   name: {{ include "stack.name" .root }}-{{ .part }}
-  namespace: {{ .root.Release.Namespace }}
+  namespace: {{ .root.Release.Namespace | quote }}
   labels: {{- include "stack.labels" . | nindent 4 }}
 automountServiceAccountToken: false
 {{- end }}
@@ -152,16 +152,16 @@ automountServiceAccountToken: false
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
 metadata:
-  name: {{ include "stack.clusterName" . }}
+  name: {{ include "stack.clusterName" . | quote }}
   labels: {{- include "stack.labels" . | nindent 4 }}
 roleRef:
   apiGroup: rbac.authorization.k8s.io
   kind: ClusterRole
-  name: {{ include "stack.clusterName" . }}
+  name: {{ include "stack.clusterName" . | quote }}
 subjects:
 - kind: ServiceAccount
   name: {{ include "stack.name" .root }}-{{ .part }}
-  namespace: {{ .root.Release.Namespace }}
+  namespace: {{ .root.Release.Namespace | quote }}
 {{- end }}
 
 {{- /* The name of what is not in a namespace: two releases of one name may be in two namespaces. */ -}}
@@ -175,7 +175,7 @@ apiVersion: monitoring.coreos.com/v1
 kind: ServiceMonitor
 metadata:
   name: {{ include "stack.name" .root }}-{{ .part }}
-  namespace: {{ .root.Release.Namespace }}
+  namespace: {{ .root.Release.Namespace | quote }}
   labels:
     {{- include "stack.labels" . | nindent 4 }}
     {{- include "stack.monitorLabels" .root | nindent 4 }}
@@ -194,12 +194,12 @@ apiVersion: v1
 kind: Service
 metadata:
   name: {{ include "stack.name" .root }}-{{ .part }}
-  namespace: {{ .root.Release.Namespace }}
+  namespace: {{ .root.Release.Namespace | quote }}
   labels: {{- include "stack.labels" . | nindent 4 }}
 spec:
   selector: {{- .selector | default (include "stack.selector" .) | nindent 4 }}
   ports:
   {{- range $name, $port := .ports }}
-  - {name: {{ $name }}, port: {{ $port }}, targetPort: {{ $name }}}
+  - {name: {{ $name | quote }}, port: {{ $port }}, targetPort: {{ $name }}}
   {{- end }}
 {{- end }}

@@ -1,10 +1,12 @@
+{{- /* Of a release only, a name may have dots: a Service may not. */ -}}
 {{- define "flowgauge.name" -}}
+{{- $release := .Release.Name | replace "." "-" -}}
 {{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
-{{- else if contains .Chart.Name .Release.Name -}}
-{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- .Values.fullnameOverride | trunc 50 | trimAll "-" -}}
+{{- else if contains .Chart.Name $release -}}
+{{- $release | trunc 50 | trimAll "-" -}}
 {{- else -}}
-{{- printf "%s-%s" (.Release.Name | trunc 40 | trimSuffix "-") .Chart.Name -}}
+{{- printf "%s-%s" ($release | trunc 40 | trimAll "-") .Chart.Name -}}
 {{- end -}}
 {{- end }}
 
@@ -17,8 +19,8 @@
 {{- end }}
 
 {{- define "flowgauge.selector" -}}
-app.kubernetes.io/name: {{ .Values.nameOverride | default "flowgauge-operator" }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ .Values.nameOverride | default "flowgauge-operator" | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "flowgauge.labels" -}}
@@ -27,14 +29,15 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- $_ := set $own "app.kubernetes.io/managed-by" .Release.Service -}}
 {{- $_ := set $own "app.kubernetes.io/part-of" "flowgauge" -}}
 {{- $_ := set $own "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_") -}}
-{{- merge $own .Values.commonLabels | toYaml -}}
+{{- toYaml $own -}}
 {{- end }}
 
 {{- /* `labels`, and `annotations` where there are any, of an object: a list of the context, further labels, annotations. */ -}}
 {{- define "flowgauge.metadata" -}}
-{{- $context := index . 0 -}}
-{{- $labels := merge (fromYaml (include "flowgauge.labels" $context)) (index . 1) -}}
-{{- $annotations := merge (deepCopy (index . 2)) $context.Values.commonAnnotations -}}
+{{- $values := (index . 0).Values -}}
+{{- $labels := fromYaml (include "flowgauge.labels" (index . 0)) -}}
+{{- $labels = merge $labels (index . 1 | default dict) ($values.commonLabels | default dict) -}}
+{{- $annotations := merge dict (index . 2 | default dict) ($values.commonAnnotations | default dict) -}}
 labels: {{- toYaml $labels | nindent 2 }}
 {{- with $annotations }}
 annotations: {{- toYaml . | nindent 2 }}
@@ -103,8 +106,9 @@ annotations: {{- toYaml . | nindent 2 }}
 {{- define "flowgauge.hasServiceMonitor" -}}
 {{- if and .Values.serviceMonitor.enabled (or .Values.serviceMonitor.force (.Capabilities.APIVersions.Has "monitoring.coreos.com/v1/ServiceMonitor")) }}yes{{ end -}}
 {{- end }}
+{{- /* Without a scrape of the operator, an alert would tell for ever that nobody answers. */ -}}
 {{- define "flowgauge.hasPrometheusRule" -}}
-{{- if and .Values.prometheusRule.enabled (or .Values.prometheusRule.force (.Capabilities.APIVersions.Has "monitoring.coreos.com/v1/PrometheusRule")) }}yes{{ end -}}
+{{- if and .Values.prometheusRule.enabled (or .Values.serviceMonitor.enabled .Values.prometheusRule.job) (or .Values.prometheusRule.force (.Capabilities.APIVersions.Has "monitoring.coreos.com/v1/PrometheusRule")) }}yes{{ end -}}
 {{- end }}
 
 {{- /* The namespace that `helm test` makes its workflow in: the operator must serve it. */ -}}
@@ -132,15 +136,15 @@ annotations: {{- toYaml . | nindent 2 }}
 {{- define "flowgauge.volumes" -}}
 {{- with .Values.prometheus.bearerToken.secret }}
 - name: prometheus-token
-  secret: {secretName: {{ . }}}
+  secret: {secretName: {{ . | quote }}}
 {{- end }}
 {{- with .Values.prometheus.ca }}
 {{- if .configMap }}
 - name: prometheus-ca
-  configMap: {name: {{ .configMap }}}
+  configMap: {name: {{ .configMap | quote }}}
 {{- else if .secret }}
 - name: prometheus-ca
-  secret: {secretName: {{ .secret }}}
+  secret: {secretName: {{ .secret | quote }}}
 {{- end }}
 {{- end }}
 {{- with .Values.extraVolumes }}

@@ -61,7 +61,8 @@ def sampler(function: F) -> F:
 
 def _port() -> int | None:
     value = os.environ.get(PORT, "")
-    if not value:
+    # The latter is of Kubernetes, for a Service called metrics in the pod's namespace.
+    if not value or value.startswith("tcp://"):
         return None
     if not (value.isascii() and value.isdigit() and int(value) <= 65535):
         raise ValueError(f"{PORT} is {value!r}, must be a number from 0 to 65535")

@@ -1,0 +1,150 @@
+"""What both charts stand: odd names, values that are taken away, a chart of a user's around them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from xml.etree import ElementTree as ET
+
+import pytest
+import yaml
+from chartcases import CHART, ROOT
+
+import values
+from rig import chart
+from rig.helm import ChartError
+
+pytestmark = pytest.mark.parts
+
+
+@pytest.fixture(params=["flowgauge", "flowgauge-stack"])
+def folder(request, completed):
+    """Each chart, ready to render."""
+    return CHART if request.param == "flowgauge" else completed
+
+
+def metadata(folder):
+    return yaml.safe_load((folder / "Chart.yaml").read_text())
+
+
+def other_than_text(node, path=""):
+    """Names, namespaces and labels that YAML takes for something else."""
+    if isinstance(node, list):
+        for item in node:
+            yield from other_than_text(item, path)
+    if not isinstance(node, dict):
+        return
+    for key, child in node.items():
+        is_text = key in ("name", "namespace", "secretName") or path.endswith("abels")
+        if is_text and not isinstance(child, (str, dict)):
+            yield f"{path}.{key}: {child!r}"
+        yield from other_than_text(child, f"{path}.{key}")
+
+
+def test_names_that_look_like_numbers_stay_names(helm, folder):
+    text = helm.run("template", "123", str(folder), "--namespace=456", "--skip-crds")
+
+    made = [item for item in yaml.load_all(text, yaml.CSafeLoader) if item]
+    # A definition has properties of these names.
+    assert [*other_than_text([m for m in made if m["kind"] != "CustomResourceDefinition"])] == []
+    assert len(made) > 10
+
+
+def leaves(folder, wanted):
+    """Values of a chart by what `wanted` makes of them, as a file of values has them; None leaves one out."""
+    made = {}
+    for value in values.leaves(values.read((folder / "values.yaml").read_text())):
+        if (chosen := wanted(value)) is not None:
+            place = made
+            for key in value.path[:-1]:
+                place = place.setdefault(key, {})
+            place[value.path[-1]] = chosen[0]
+    return made
+
+
+def test_large_numbers_of_a_file_are_not_rounded_or_written_with_an_exponent(helm, folder):
+    # Helm reads each number of a file as a float.
+    large = leaves(
+        folder,
+        lambda value: (
+            [12345678] if type(value.default) is int and "maximum" not in value.allowed else None
+        ),
+    )
+    text = helm.run(
+        "template", "r", str(folder), "--skip-crds", "--values=-", stdin=json.dumps(large)
+    )
+
+    assert text.count("12345678") >= 4
+    assert re.findall(r".*\de\+\d.*", text) == []
+
+
+def test_null_is_the_same_as_nothing_where_nothing_is_the_default(folder):
+    # Many write a key and leave what it has for later.
+    emptied = leaves(folder, lambda value: [None] if value.default in ("", [], {}) else None)
+    assert len(emptied) > 10
+
+    def rendered(**overrides):
+        made = chart.render(folder, release="r", namespace="n", overrides=overrides)
+        return [item for item in made if not item["metadata"]["name"].endswith("grafana-admin")]
+
+    # With everything on that is off by default and takes such a value.
+    more = {"networkPolicy": {"enabled": True}}
+    emptied["networkPolicy"] |= more["networkPolicy"]
+    assert rendered(**emptied) == rendered(**more)
+
+
+@pytest.mark.parametrize("path", ["networkPolicy", "networkPolicy.enabled"])
+def test_a_value_that_is_needed_is_missed_by_its_name(helm, folder, path):
+    # So is one that an older release does not know, after `helm upgrade --reuse-values`.
+    above, _, key = path.rpartition(".")
+
+    with pytest.raises(ChartError) as refused:
+        helm.run("template", "r", str(folder), f"--set={path}=null")
+
+    assert f"at '{'/' * bool(above)}{above}': missing property '{key}'" in str(refused.value)
+
+
+def test_the_icon_is_the_file_of_the_repository(folder):
+    data = base64.b64decode(metadata(folder)["icon"].removeprefix("data:image/svg+xml;base64,"))
+
+    assert data == (ROOT / "charts/icon.svg").read_bytes().strip()
+    assert ET.fromstring(data).tag.endswith("svg")  # noqa: S314 - our own file
+
+
+def test_artifact_hub_is_told_what_it_documents(folder):
+    told = {
+        key.removeprefix("artifacthub.io/"): text
+        for key, text in metadata(folder)["annotations"].items()
+    }
+    read = {key: yaml.safe_load(text) for key, text in told.items()}
+
+    assert told["category"] == "monitoring-logging"
+    assert told["license"] == "Apache-2.0"
+    for key in ("prerelease", "operator", "containsSecurityUpdates"):
+        assert told[key] in ("true", "false")
+    assert told.get("operatorCapabilities", "Seamless Upgrades") in (
+        "Basic Install",
+        "Seamless Upgrades",
+    )
+    assert {change["kind"] for change in read["changes"]} <= {
+        "added",
+        "changed",
+        "deprecated",
+        "removed",
+        "fixed",
+        "security",
+    }
+    for image in read["images"]:
+        # Without a registry there is nothing that could be pulled and scanned.
+        assert image.get("whitelisted", False) == ("/" not in image["image"]), image
+    assert all(link["url"].startswith("https://") and link["name"] for link in read["links"])
+    definitions = [
+        yaml.load(file.read_text(), yaml.CSafeLoader) for file in (ROOT / "crds").glob("*.yaml")
+    ]
+    if "crds" in read:
+        assert {(crd["name"], crd["kind"], crd["version"]) for crd in read["crds"]} == {
+            (crd["metadata"]["name"], crd["spec"]["names"]["kind"], version["name"])
+            for crd in definitions
+            for version in crd["spec"]["versions"]
+        }
