@@ -119,11 +119,11 @@ format: $(VENV)/.done ## format and mend what ruff can mend
 .PHONY: bench-operator
 bench-operator: setup tools ## the operator with N workflows (default 1000) on a real API server, beside Sloth
 	@$(PY) -m rig.tools sloth
-	@$(RIG) exec -- $(PY) benchmarks/controllers.py --count $(or $(N),1000)
+	@$(RIG) exec -- $(PY) -m benchmarks.controllers --count $(or $(N),1000)
 
 .PHONY: bench-discovery
 bench-discovery: setup tools ## what looking for annotated pods costs among N pods (default 10000), in each mode
-	@$(RIG) exec -- $(PY) benchmarks/discovery.py --count $(or $(N),10000) $(ARGS)
+	@$(RIG) exec -- $(PY) -m benchmarks.discovery --count $(or $(N),10000) $(ARGS)
 
 .PHONY: bench-rules
 bench-rules: setup tools ## the rules of objectives beside Sloth's and Pyrra's: how true, how dear (ARGS=--quick for a smoke check)

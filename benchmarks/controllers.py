@@ -4,7 +4,7 @@
 
 Both are started on objects that exist already: cold, when nothing is made of them yet, and again with nothing changed.
 Ours makes three children and a status for each workflow with one objective, and a monitor and a ConfigMap with dashboards
-for each namespace; Sloth makes one rule object and a status. The rounds of the two take turns; figures are medians over
+for each namespace; Sloth makes one rule object and a status. A second turn without dashboards is nearer to what Sloth does. The rounds of the two take turns; figures are medians over
 the rounds. CPU is that of the processes, user and system, from the kernel's accounting.
 """
 
@@ -21,6 +21,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
+from benchmarks import usage
+
 from rig import chart, fetch, tools
 from rig.cluster import Cluster
 from rig.kubelet import Container
@@ -29,7 +31,6 @@ from rig.process import Process
 ROOT = Path(__file__).resolve().parents[1]
 BIN = ROOT / ".venv-operator/bin"
 ACCOUNT = "system:serviceaccount:flowgauge-system:"
-TICKS = 100  # of a second, as /proc counts them
 
 
 @dataclass(frozen=True)
@@ -53,36 +54,15 @@ def line(what: str, count: int, row: Measured) -> str:
     """One row of the table."""
     wall = "-" if math.isnan(row.wall) else f"{row.wall:.1f}"
     return (
-        f"| {what:<38} | {wall:>8} | {row.own_cpu:8.2f} | {1000 * row.own_cpu / count:8.2f} |"
+        f"| {what:<42} | {wall:>8} | {row.own_cpu:8.2f} | {1000 * row.own_cpu / count:8.2f} |"
         f" {row.api_cpu:8.1f} | {1000 * row.api_cpu / count:8.2f} | {row.peak_mb:7.0f} | {row.writes:7.0f} |"
     )
 
 
 HEADER = """\
-| case                                   |  seconds |    CPU s | ms/object |  API CPU s | ms/object | peak MB |  writes |
+| case                                       |  seconds |    CPU s | ms/object |  API CPU s | ms/object | peak MB |  writes |
 |---|---|---|---|---|---|---|---|"""
 COLD, AGAIN = "cold", "again, nothing changed"
-
-
-def cpu(pid: int) -> float:
-    """CPU seconds that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
-def peak(pid: int) -> float:
-    """Largest resident memory of a process so far, in MB."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
-
-
-def api_pid() -> int:
-    """The API server, which is the only one in this namespace."""
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            if entry.name.isdigit() and (entry / "exe").resolve().name == "kube-apiserver":
-                return int(entry.name)
-    raise SystemExit("no kube-apiserver runs here; use make bench-operator")
 
 
 @contextlib.contextmanager
@@ -112,6 +92,7 @@ spec:
   slos:
   - {{name: success, objective: 99.5, success: {{}}}}
 """
+PLAIN = f"{WORKFLOW}  dashboard: {{{{mode: None}}}}\n"
 
 SLOTH = """\
 apiVersion: sloth.slok.dev/v1
@@ -138,13 +119,13 @@ class Meter:
 
     def __init__(self, cluster: Cluster, user: str) -> None:
         self._cluster, self._user = cluster, user
-        self._api, self._mark = api_pid(), cluster.audit_mark()
-        self._cpu, self._began = cpu(self._api), time.monotonic()
+        self._api, self._mark = usage.api_pid(), cluster.audit_mark()
+        self._cpu, self._began = usage.cpu(self._api), time.monotonic()
 
     def read(self, pid: int, *, wall: float | None = None) -> Measured:
         """The figures of a controller that was started when the meter was made."""
         wall = time.monotonic() - self._began if wall is None else wall
-        own, api, memory = cpu(pid), cpu(self._api) - self._cpu, peak(pid)
+        own, api, memory = usage.cpu(pid), usage.cpu(self._api) - self._cpu, usage.peak(pid)
         writes = sum(
             request.is_write and request.resource not in ("selfsubjectaccessreviews", "leases")
             for request in self._cluster.audit(self._user, since=self._mark)
@@ -152,9 +133,11 @@ class Meter:
         return Measured(wall, own, api, memory, writes)
 
 
-def ours(cluster: Cluster, container: Container, count: int) -> Iterator[tuple[str, Measured]]:
+def ours(
+    cluster: Cluster, container: Container, count: int, body: str
+) -> Iterator[tuple[str, Measured]]:
     """One round of the operator."""
-    with filled(cluster, count, WORKFLOW):
+    with filled(cluster, count, body):
         for case in (COLD, AGAIN):
             meter = Meter(cluster, ACCOUNT)
             container.restart()
@@ -226,6 +209,18 @@ def install(cluster: Cluster) -> Container:
     return release.containers[0]
 
 
+def turns(
+    cluster: Cluster, container: Container, arguments: argparse.Namespace
+) -> Iterator[tuple[str, Measured]]:
+    """One round: everyone's cases, one after the other."""
+    for what, body in (("flowgauge", WORKFLOW), ("without dashboards", PLAIN)):
+        for case, row in ours(cluster, container, arguments.count, body):
+            yield f"{what}, {case}", row
+    if not arguments.without_peer:
+        for case, row in sloth(cluster, arguments.count):
+            yield f"sloth 0.16, {case}", row
+
+
 def main() -> None:
     """Print one table of medians, and the ratios to the peer."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -243,22 +238,21 @@ def main() -> None:
             cluster.kubectl("wait", "--for=condition=Established", peer)
         for number in range(arguments.rounds):
             print(f"round {number + 1} of {arguments.rounds}", flush=True)
-            for case, row in ours(cluster, container, arguments.count):
-                rows[f"flowgauge, {case}"].append(row)
-            if not arguments.without_peer:
-                for case, row in sloth(cluster, arguments.count):
-                    rows[f"sloth 0.16, {case}"].append(row)
+            for what, row in turns(cluster, container, arguments):
+                rows[what].append(row)
     medians = {what: median(found) for what, found in rows.items()}
     print(HEADER)
     for what, row in medians.items():
         print(line(what, arguments.count, row))
     if not arguments.without_peer:
-        mine, theirs = medians[f"flowgauge, {COLD}"], medians[f"sloth 0.16, {COLD}"]
-        print(
-            f"cold, flowgauge / sloth: time {mine.wall / theirs.wall:.2f}, CPU {mine.own_cpu / theirs.own_cpu:.2f},"
-            f" memory {mine.peak_mb / theirs.peak_mb:.2f}, CPU of the API server a write"
-            f" {mine.api_cpu / mine.writes / (theirs.api_cpu / theirs.writes):.2f}"
-        )
+        theirs = medians[f"sloth 0.16, {COLD}"]
+        for what in ("flowgauge", "without dashboards"):
+            mine = medians[f"{what}, {COLD}"]
+            print(
+                f"cold, {what} / sloth: time {mine.wall / theirs.wall:.2f}, CPU {mine.own_cpu / theirs.own_cpu:.2f},"
+                f" memory {mine.peak_mb / theirs.peak_mb:.2f}, CPU of the API server a write"
+                f" {mine.api_cpu / mine.writes / (theirs.api_cpu / theirs.writes):.2f}"
+            )
 
 
 if __name__ == "__main__":

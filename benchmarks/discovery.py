@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
 import os
 import ssl
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from benchmarks import usage
 
 from rig import fetch
 from rig.cluster import Cluster
@@ -31,7 +31,6 @@ from rig.process import Process
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = ROOT / ".venv-operator/bin"
-TICKS = 100  # of a second, as /proc counts them
 NAMESPACES, ONE_IN, PER_WORKFLOW = 10, 100, 10
 AT_ONCE = 16
 LISTEN = "127.0.0.1:8080"
@@ -59,27 +58,6 @@ class Row:
             f"| {self.mode} | {self.start:.2f} | {self.start_api:.2f} | {self.peak_mb:.0f} | {self.change:.3f}"
             f" | {self.change_api:.2f} |"
         )
-
-
-def cpu(pid: int) -> float:
-    """CPU seconds that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
-def peak(pid: int) -> float:
-    """Largest resident memory of a process so far, in MB."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
-
-
-def api_pid() -> int:
-    """The API server, which is the only one in this namespace."""
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            if entry.name.isdigit() and (entry / "exe").resolve().name == "kube-apiserver":
-                return int(entry.name)
-    raise SystemExit("no kube-apiserver runs here; use make bench-discovery")
 
 
 def pod(number: int) -> dict[str, Any]:
@@ -162,13 +140,17 @@ def change(admin: Admin, count: int, changes: int, first: int) -> None:
 
 def measured(mode: str, process: Any, is_settled: Any, churn: Any, changes: int) -> Row:
     """One start and some changes of one process that watches."""
-    api = api_pid()
-    before = cpu(api)
+    api = usage.api_pid()
+    before = usage.cpu(api)
     process.start()
     is_settled()
     time.sleep(SETTLE_SECONDS)
-    start, start_api, memory = cpu(process.pid), cpu(api) - before, peak(process.pid)
-    own, before = cpu(process.pid), cpu(api)
+    start, start_api, memory = (
+        usage.cpu(process.pid),
+        usage.cpu(api) - before,
+        usage.peak(process.pid),
+    )
+    own, before = usage.cpu(process.pid), usage.cpu(api)
     churn()
     time.sleep(SETTLE_SECONDS)
     per = 1000 / changes
@@ -176,9 +158,9 @@ def measured(mode: str, process: Any, is_settled: Any, churn: Any, changes: int)
         mode,
         start,
         start_api,
-        max(memory, peak(process.pid)),
-        (cpu(process.pid) - own) * per,
-        (cpu(api) - before) * per,
+        max(memory, usage.peak(process.pid)),
+        (usage.cpu(process.pid) - own) * per,
+        (usage.cpu(api) - before) * per,
     )
     process.stop()
     return row
@@ -256,7 +238,7 @@ def main() -> None:
             churn = lambda first=first: change(admin, arguments.count, arguments.changes, first)  # noqa: E731
             rows.append(measured(mode, process, settle, churn, arguments.changes))
             print(rows[-1], flush=True)
-        command = [sys.executable, __file__, "--kopf-alone"]
+        command = [sys.executable, "-m", "benchmarks.discovery", "--kopf-alone"]
         env = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)}
         kopf = Process("kopf", command, log=cluster.logs / "kopf.log", env=env)
         churn = lambda: change(admin, arguments.count, arguments.changes, 50)  # noqa: E731

@@ -11,7 +11,7 @@ class Annotated:
     def __init__(self, operator, namespace):
         self.operator, self.cluster, self.namespace = operator, operator.cluster, namespace
 
-    def pod(self, name, *, labels=None, namespace=None, **annotations):
+    def pod(self, name, *, labels=None, namespace=None, owner=None, **annotations):
         """A pod with annotations of ours; underscores stand for dashes."""
         told = {
             f"flowgauge.dev/{key.replace('_', '-')}": value for key, value in annotations.items()
@@ -24,6 +24,7 @@ class Annotated:
                 "namespace": namespace or self.namespace,
                 "annotations": told,
                 "labels": labels or {},
+                "ownerReferences": [owner] if owner else [],
             },
             "spec": {
                 "automountServiceAccountToken": False,
@@ -54,7 +55,7 @@ class Annotated:
             found = self.found()
             return found if found and ask(found) else None
 
-        return self.operator.wait(look, f"{what}; it is {self.found()}", timeout)
+        return self.operator.wait(look, lambda: f"{what}; it is {self.found()}", timeout)
 
     def wait_gone(self, name="orders", timeout=15):
         """Wait until there is no such workflow."""

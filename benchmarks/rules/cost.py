@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks import usage
 from benchmarks.rules.peers import Tool
 from benchmarks.rules.scraping import METRIC, OWNER, STATUSES
 
@@ -25,7 +26,6 @@ from rig import fetch, tools
 from rig.process import Process
 
 PODS, INTERVAL, DAYS = 10, 30, 31
-TICK = 0.01  # seconds, as /proc counts them
 ENOUGH = 0.4  # CPU seconds of a sample
 END = 1_700_000_000
 
@@ -83,8 +83,7 @@ class _Server:
             raise RuntimeError(f"{expr}: {text[:500]!r}")
 
     def cpu(self) -> float:
-        fields = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) * TICK
+        return usage.cpu(self._pid)
 
     def measure(self, exprs: Sequence[str], dice: random.Random) -> float:
         """CPU seconds of evaluating each of these once."""

@@ -109,7 +109,12 @@ class Release:
         )
         self.notes = self._call("get", "notes", self.name)
         self.manifests = tuple(placement.documents(self._call("get", "manifest", self.name)))
-        self.containers = tuple(self._processes())
+        started: list[Container] = []
+        try:
+            started.extend(self._processes())
+        finally:
+            # Also those before one that could not be started: they want to be stopped.
+            self.containers = tuple(started)
 
     def test(self, *flags: str) -> str:
         """``helm test``: run the pods of its hooks, and return what helm printed.
@@ -203,7 +208,11 @@ def install(
         _chart=chart,
         _run=run,
     )
-    made.upgrade(values=values, overrides=overrides, flags=flags)
+    try:
+        made.upgrade(values=values, overrides=overrides, flags=flags)
+    except BaseException:
+        made.stop()
+        raise
     return made
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,20 +38,17 @@ class Claims:
             "accessModes": spec["accessModes"],
             "capacity": spec["resources"]["requests"],
         }
-        request = urllib.request.Request(
-            f"{self._access.server}/api/v1/namespaces/{metadata['namespace']}"
-            f"/persistentvolumeclaims/{metadata['name']}/status",
-            data=json.dumps({"status": status}).encode(),
-            method="PATCH",
-            headers={
-                "Authorization": f"Bearer {self._access.admin_token}",
-                "Content-Type": "application/merge-patch+json",
-            },
-        )
-        context = fetch.trust(self._access.ca_file) if self._access.ca_file else None
         try:
-            urllib.request.urlopen(request, timeout=10, context=context).close()
-        except urllib.error.HTTPError as error:
+            fetch.send(
+                f"{self._access.server}/api/v1/namespaces/{metadata['namespace']}"
+                f"/persistentvolumeclaims/{metadata['name']}/status",
+                json.dumps({"status": status}).encode(),
+                method="PATCH",
+                form="application/merge-patch+json",
+                ca=self._access.ca_file,
+                token=self._access.admin_token,
+            )
+        except fetch.RequestError as error:
             # Gone meanwhile.
             if error.code != 404:
                 raise

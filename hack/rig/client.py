@@ -109,7 +109,7 @@ class Client(ABC):
         return list(fetch.json_of(f"{self.alertmanager_url}/api/v2/alerts"))
 
     def wait_for(
-        self, predicate: Callable[[], T], timeout: float, what: str, *, every: float = 0.1
+        self, predicate: Callable[[], T], timeout: float, what: waiting.What, *, every: float = 0.1
     ) -> T:
         """Return the first true answer, or raise TimeoutError with what was waited for."""
         return waiting.wait_for(predicate, timeout, what, every=every)

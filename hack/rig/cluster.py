@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import urllib.parse
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -192,6 +192,16 @@ class Cluster(Client):
             )
 
         self.wait_for(are_established, 60, "the kinds of grafana-operator")
+
+    @contextmanager
+    def grafana_kinds(self) -> Iterator[None]:
+        """With the CRDs of grafana-operator, and without them again afterwards."""
+        try:
+            self.install_grafana_operator()
+            yield
+        finally:
+            folder = tools.crds("grafana-operator")
+            self.kubectl("delete", f"--filename={folder}", "--ignore-not-found", "--wait=true")
 
     def start_grafana_operator(self) -> Process:
         """Start grafana-operator, which needs its CRDs, and return its process; there is no Grafana here."""

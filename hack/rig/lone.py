@@ -47,8 +47,18 @@ class Prometheus:
 
     def wait_series(self, query: str, seconds: float = 15) -> list[tuple[dict[str, str], float]]:
         """Wait for an answer with series."""
-        waiting.wait_for(lambda: bool(self.series(query)), seconds, f"an answer to {query}")
-        return self.series(query)
+        return waiting.wait_for(lambda: self.series(query), seconds, f"an answer to {query}")
+
+    def wait_healthy(self, seconds: float = 15) -> None:
+        """Wait until its one target was scraped without an error: a busy machine may miss a scrape, but not all of them."""
+
+        def state() -> tuple[str, str]:
+            (target,) = self.ask("targets")["activeTargets"]
+            return target["health"], target["lastError"]
+
+        waiting.wait_for(
+            lambda: state() == ("up", ""), seconds, lambda: f"a good scrape; it is {state()}"
+        )
 
 
 @contextlib.contextmanager

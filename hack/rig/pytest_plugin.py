@@ -57,7 +57,7 @@ def stack(cluster: Cluster) -> Cluster:
     """The same cluster, with the monitoring stack on top."""
     if cluster.is_given:
         if cluster.prometheus_url is None or cluster.alertmanager_url is None:
-            _unavailable(
+            unavailable(
                 f"set {given.PROMETHEUS} and {given.ALERTMANAGER} for the cluster of KUBECONFIG"
             )
         return cluster
@@ -77,12 +77,12 @@ def _namespace(cluster: Cluster) -> Iterator[str]:
 
 def _need(binaries: Sequence[str]) -> None:
     if not given.is_given() and not namespace.is_inside():
-        _unavailable(
+        unavailable(
             "it needs a network of its own; run `make test`, or python -m rig exec -- pytest"
         )
     missing = tools.missing(["kubectl"] if given.is_given() else binaries)
     if missing:
-        _unavailable(f"{', '.join(missing)} not built; run `make tools`, then `make test`")
+        unavailable(f"{', '.join(missing)} not built; run `make tools`, then `make test`")
 
 
 def binary(name: str) -> Path:
@@ -90,18 +90,19 @@ def binary(name: str) -> Path:
     try:
         return tools.path(name)
     except tools.MissingTool as missing:
-        _unavailable(f"{missing}")
+        unavailable(f"{missing}")
 
 
 def need_network() -> None:
     """Skip a test that needs the rig's network where there is none; in CI, fail."""
     if not namespace.is_inside():
-        _unavailable(
+        unavailable(
             "it needs a network of its own; run `make test`, or python -m rig exec -- pytest"
         )
 
 
-def _unavailable(reason: str) -> NoReturn:
+def unavailable(reason: str) -> NoReturn:
+    """Skip a test for want of something that CI has; there, fail."""
     if os.environ.get(_REQUIRE) == "1":
         pytest.fail(f"the rig cannot run: {reason}", pytrace=False)
     pytest.skip(f"the rig cannot run: {reason}")

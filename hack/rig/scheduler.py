@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
@@ -41,18 +39,14 @@ class Scheduler:
             "metadata": {"name": name, "namespace": namespace},
             "target": {"apiVersion": "v1", "kind": "Node", "name": NODE},
         }
-        request = urllib.request.Request(
-            f"{self._access.server}/api/v1/namespaces/{namespace}/pods/{name}/binding",
-            data=json.dumps(binding).encode(),
-            headers={
-                "Authorization": f"Bearer {self._access.admin_token}",
-                "Content-Type": "application/json",
-            },
-        )
-        context = fetch.trust(self._access.ca_file) if self._access.ca_file else None
         try:
-            urllib.request.urlopen(request, timeout=10, context=context).close()
-        except urllib.error.HTTPError as error:
+            fetch.send(
+                f"{self._access.server}/api/v1/namespaces/{namespace}/pods/{name}/binding",
+                json.dumps(binding).encode(),
+                ca=self._access.ca_file,
+                token=self._access.admin_token,
+            )
+        except fetch.RequestError as error:
             # Bound already, as the watch tells a moment later, or gone meanwhile.
             if error.code not in (404, 409):
                 raise

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
+# What is waited for; what tells how things are then is asked when the time is over.
+What = str | Callable[[], str]
 
 
-def wait_for(predicate: Callable[[], T], timeout: float, what: str, *, every: float = 0.1) -> T:
+def wait_for(predicate: Callable[[], T], timeout: float, what: What, *, every: float = 0.1) -> T:
     """Return the first true answer, or raise with what was waited for and why it did not come.
 
     A predicate that raises is asked again: what it asks may not be there yet.
@@ -28,7 +30,8 @@ def wait_for(predicate: Callable[[], T], timeout: float, what: str, *, every: fl
             last = error
         if time.monotonic() >= deadline:
             reason = f"; the last try said: {last}" if last else ""
-            raise TimeoutError(f"waited {timeout:.0f} s for {what}{reason}")
+            told = what if isinstance(what, str) else what()
+            raise TimeoutError(f"waited {timeout:.0f} s for {told}{reason}")
         time.sleep(every)
 
 

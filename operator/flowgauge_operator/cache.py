@@ -119,7 +119,8 @@ class Cache:
     """Workflows, their children, and what was last rendered for them.
 
     `shared_errors` has, by namespace and object, reason and message of why what is shared does not stand. `refused`
-    are workflows of which nothing could be rendered. `profiles` has the objects by name; `no_profiles` is why they cannot be read at all, if that is so.
+    are workflows of which nothing could be rendered; `kept` is what those need of the shared PodMonitor that have been
+    refused since we are there, None where nothing was found. `profiles` has the objects by name; `no_profiles` is why they cannot be read at all, if that is so.
     """
 
     workflows: dict[Key, Entry] = field(default_factory=dict)
@@ -127,6 +128,7 @@ class Cache:
     expected: dict[Key, Expectation] = field(default_factory=dict)
     shared_errors: dict[str, dict[str, tuple[str, str]]] = field(default_factory=dict)
     refused: set[Key] = field(default_factory=set)
+    kept: dict[Key, Share | None] = field(default_factory=dict)
     profiles: dict[str, ProfileEntry] = field(default_factory=dict)
     no_profiles: str = ""
     _by_owner: dict[Key, set[tuple[str, str, str]]] = field(default_factory=dict)
@@ -155,6 +157,7 @@ class Cache:
             _discard(self._by_namespace, key.namespace, key)
         self.expected.pop(key, None)
         self.refused.discard(key)
+        self.kept.pop(key, None)
 
     def put_child(self, child: Child) -> None:
         """Remember a child under its workflow."""
@@ -212,10 +215,19 @@ class Cache:
         needed, is_known, is_judged = set[Share](), True, True
         for key in self.in_namespace(namespace):
             expected = self.expected.get(key)
-            needed.update(expected.rendered.shares if expected else ())
+            kept = self.kept.get(key)
+            needed.update(expected.rendered.shares if expected else [kept] if kept else ())
             is_known &= expected is not None
             is_judged &= expected is not None or key in self.refused
         return Shares(frozenset(shared.united(needed)), is_known, is_judged)
+
+    def forgotten(self, namespace: str) -> list[Key]:
+        """The workflows of a namespace that cannot be rendered, and of which nobody knows what they shared before."""
+        return [
+            key
+            for key in self.in_namespace(namespace)
+            if key in self.refused and key not in self.expected and key not in self.kept
+        ]
 
     def synchronized(self, key: Key) -> Synchronized:
         """What grafana-operator says of the dashboard of a workflow."""

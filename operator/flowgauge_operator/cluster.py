@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
-from flowgauge_operator import errors, event, kinds
+from flowgauge_operator import errors, kinds
 from flowgauge_operator.credentials import Credentials
+from flowgauge_operator.event import Event
 from flowgauge_operator.kinds import Kind, Ref
 from flowgauge_operator.transport import JSON, Observe, Pace, Request, Transport, ignore, read
 
@@ -328,36 +329,15 @@ class Cluster:
         answer = await self._transport.send(request)
         return bool(answer["status"].get("allowed"))
 
-    async def event(
-        self,
-        ref: Ref,
-        *,
-        reason: str,
-        note: str,
-        action: str,
-        is_warning: bool,
-        instance: str,
-        once: bool = False,
-    ) -> None:
-        """Post an Event about an object; `instance` is the pod that says so.
+    async def post(self, event: Event) -> None:
+        """Post an Event about an object; those about cluster-wide objects go to `default`.
 
-        Deduplicating is the caller's part; with `once` the API server helps, for as long as it keeps the first one. Events
-        about cluster-wide objects go to `default`.
+        Deduplicating is the caller's part; with `once` the API server helps, for as long as it keeps the first one.
         """
-        manifest = event.manifest(
-            ref,
-            reason=reason,
-            note=note,
-            action=action,
-            is_warning=is_warning,
-            instance=instance,
-            time=datetime.now(UTC),
-            once=once,
-        )
         try:
-            await self.create(manifest)
+            await self.create(event.manifest(datetime.now(UTC)))
         except errors.Conflict:
-            if not once:
+            if not event.once:
                 raise
 
 

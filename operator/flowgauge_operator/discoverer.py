@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from flowgauge_operator import discovery, duration, errors, names
 from flowgauge_operator.cache import Cache, Entry, Key
 from flowgauge_operator.discovery import Desired, Keep
+from flowgauge_operator.event import Event
 from flowgauge_operator.kinds import POD, WORKFLOW, Ref
 from flowgauge_operator.pods import Place, Pods, Said, Saying
 from flowgauge_operator.render import Problem
@@ -24,6 +25,8 @@ logger = logging.getLogger(__name__)
 _MANAGER = names.DISCOVERY_FIELD_MANAGER
 # The news of a write of somebody else's is on its way.
 _SOON = 2.0
+# A quota or a policy that stands against a workflow is changed by people.
+_LATER = 60.0
 # So many refusals of a namespace are told one by one; the metric counts them all.
 _TOLD = 10
 
@@ -50,17 +53,7 @@ class Cluster(Protocol):
         """Delete an object, if it still is this one, as it was seen."""
         ...
 
-    async def event(
-        self,
-        ref: Ref,
-        *,
-        reason: str,
-        note: str,
-        action: str,
-        is_warning: bool,
-        instance: str,
-        once: bool = False,
-    ) -> None:
+    async def post(self, event: Event) -> None:
         """Post an Event about an object."""
         ...
 
@@ -180,7 +173,6 @@ class Discoverer:
         if why := discovery.name_fault(place.workflow) or self._over_limit(place):
             await self._refuse(place, said, why)
             return None
-        self._accept(place)
         wanted = discovery.desired(said, self._policy.keep)
         making = self._making.setdefault(place.namespace, set())
         making.add(place.workflow)
@@ -192,8 +184,14 @@ class Discoverer:
             )
         except errors.Conflict:
             return _SOON  # it is there, and who made it the news will tell
+        except (errors.Forbidden, errors.Invalid) as error:
+            if isinstance(error, errors.Forbidden) and error.is_terminating:
+                raise
+            await self._refuse(place, said, f"the API server refuses a workflow: {error.message}")
+            return _LATER
         finally:
             making.discard(place.workflow)
+        self._accept(place)
         ref = Ref(WORKFLOW, place.namespace, place.workflow, made.uid)
         note = f"made for pods with the annotation {names.WORKFLOW}: {place.workflow}, such as {wanted.pod}"
         await self._tell(ref, "Discovered", note)
@@ -275,14 +273,15 @@ class Discoverer:
         ref = Ref(WORKFLOW, place.namespace, place.workflow, entry.uid)
         ours = {names.PODS_GONE: None, names.KEEP: None, names.HASH: None}
         unmarked = {"labels": {names.DISCOVERED: None}, "annotations": ours}
-        if mark.is_declared:
+        if mark.declared is not None:
             try:
                 # What is declared as a whole is all that is wanted: what only pods asked for goes.
-                await self._cluster.apply(discovery.released(place), manager=_MANAGER)
-            except errors.Invalid:
-                logger.info("%s needs what pods asked for: it stays.", ref)
+                released = discovery.released(place, mark.declared)
+                await self._cluster.apply(released, manager=_MANAGER, force=False)
+            except (errors.Conflict, errors.Invalid, errors.SchemaOutdated) as error:
+                logger.info("%s keeps what pods asked for: %s", ref, error)
         await self._patch(ref, unmarked)
-        by = ", ".join(mark.writers)
+        by = ", ".join(mark.writers) or "kubectl apply"
         await self._tell(
             ref, "TakenOver", f"changed by {by}: it no longer follows the annotations of pods"
         )
@@ -335,16 +334,17 @@ class Discoverer:
         await self._tell(ref, "NotMonitored", note, is_warning=True)
 
     async def _tell(self, ref: Ref, reason: str, note: str, *, is_warning: bool = False) -> None:
+        event = Event(
+            ref,
+            reason=reason,
+            note=note,
+            action="Discover",
+            is_warning=is_warning,
+            instance=self._instance,
+            once=True,
+        )
         try:
-            await self._cluster.event(
-                ref,
-                reason=reason,
-                note=note,
-                action="Discover",
-                is_warning=is_warning,
-                instance=self._instance,
-                once=True,
-            )
+            await self._cluster.post(event)
         except errors.ApiError as error:
             if not (isinstance(error, errors.Forbidden) and error.is_terminating):
                 logger.warning("Cannot post an Event about %s: %s", ref, error)

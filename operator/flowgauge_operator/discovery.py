@@ -22,7 +22,7 @@ from flowgauge_operator.render import Problem
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _PERCENT = r"\s*([0-9]+(?:\.[0-9]+)?)\s*%?\s*"
 _SHARE = re.compile(_PERCENT)
-_BOUND = re.compile(rf"{_PERCENT}<\s*([^\s<]+)\s*")
+_BOUND = re.compile(rf"{_PERCENT}<\s*([^\s<=]+)\s*")
 _KEEP = r"^[1-9][0-9]{0,3}(s|m|h|d|w)$"
 _BOOLEANS = {"true": True, "false": False}
 _KIND = {"apiVersion": names.API_VERSION, "kind": names.KIND}
@@ -53,6 +53,8 @@ ASKING = (
 KNOWN = (names.WORKFLOW, *ASKING, names.POD_PORT, names.PATH)
 # So many differences are told; more say nothing new.
 _DIFFERENCES = 3
+# So many annotations that nobody reads are told one by one: each of them is an Event.
+_UNKNOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +91,12 @@ class Desired:
         }
 
 
-def released(place: Place) -> dict[str, Any]:
-    """The object with nothing of ours in it: applied, it gives up what we own."""
+def released(place: Place, declared: Mapping[str, Any]) -> dict[str, Any]:
+    """The object with nothing in it but what somebody declares: applied, it gives up what else we own."""
     return {
         **_KIND,
         "metadata": {"name": place.workflow, "namespace": place.namespace},
+        **({"spec": dict(declared)} if declared else {}),
     }
 
 
@@ -141,17 +144,21 @@ def unused(said: Mapping[Saying, Said], spec: Mapping[str, Any]) -> tuple[Proble
 
 
 def left(gone_since: str, keep: str, usual: str, now: datetime) -> float | None:
-    """The seconds that a workflow without a pod has left; None where it does not say since when."""
+    """The seconds that a workflow without a pod has left; None where it does not say since when.
+
+    A time that is to come says nothing: it was a clock that was wrong, and the workflow would be kept for ever.
+    """
     try:
         since = datetime.strptime(gone_since, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
     except ValueError:
+        return None
+    if since > now:
         return None
     try:
         kept = duration.seconds(keep)
     except ValueError:
         kept = duration.seconds(usual)
-    # A clock that was wrong must not keep it for ever.
-    return min(kept, kept - (now - since).total_seconds())
+    return kept - (now - since).total_seconds()
 
 
 class _Reader:
@@ -167,7 +174,7 @@ class _Reader:
         spec: dict[str, Any] = {"scrape": {"mode": "AnnotatedPods"}}
         if self._intermittent(default=is_intermittent):
             spec["scrape"]["intermittent"] = True
-        self._take(spec, names.PROFILE, lambda text: {"profile": text})
+        self._take(spec, names.PROFILE, lambda text: {"profile": text.strip()})
         window = self._window()
         for key, read in _OBJECTIVES.items():
             self._take(spec, key, lambda text, read=read: _with_slo(spec, read(text) | window))
@@ -187,9 +194,9 @@ class _Reader:
         return text
 
     def _intermittent(self, *, default: bool) -> bool:
-        text = self._annotations.get(INTERMITTENT)
-        if text is None:
+        if INTERMITTENT not in self._annotations:
             return default
+        text = self._annotations[INTERMITTENT].strip()
         if text not in _BOOLEANS:
             self._refuse(INTERMITTENT, 'must be "true" or "false"')
         return _BOOLEANS.get(text, default)
@@ -240,12 +247,14 @@ class _Reader:
             self._refuse(_SCHEME, message)
 
     def _check_known(self) -> None:
-        for key in self._annotations:
-            if key.startswith(_P) and key not in KNOWN:
-                near = difflib.get_close_matches(key, KNOWN, 1)
-                hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(KNOWN)}"
-                message = f"is no annotation that is read; {hint}"
-                self.problems.append(Problem(self._path(key), "UnknownAnnotation", message))
+        unknown = [key for key in self._annotations if key.startswith(_P) and key not in KNOWN]
+        for key in unknown[:_UNKNOWN]:
+            message = f"is no annotation that is read; {_meant(key.removeprefix(_P))}"
+            self.problems.append(Problem(self._path(key), "UnknownAnnotation", message))
+        if len(unknown) > _UNKNOWN:
+            message = f"{len(unknown) - _UNKNOWN} more under {_P} are none that are read"
+            where = f"annotations of pod {self._pod}"
+            self.problems.append(Problem(where, "UnknownAnnotation", message))
 
     def _take(self, spec: dict[str, Any], key: str, read: Any) -> None:
         """Add to the spec what an annotation says, if it is there and makes sense."""
@@ -268,6 +277,12 @@ class _Reader:
 
     def _path(self, key: str) -> str:
         return f"annotation {_clipped(key)} of pod {self._pod}"
+
+
+def _meant(name: str) -> str:
+    known = [key.removeprefix(_P) for key in KNOWN]
+    near = difflib.get_close_matches(name.lower(), known, 1)
+    return f"did you mean {_P}{near[0]}?" if near else f"under {_P} are {', '.join(known)}"
 
 
 def _with_slo(spec: Mapping[str, Any], slo: Mapping[str, Any]) -> dict[str, Any]:

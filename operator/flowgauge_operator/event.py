@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,37 +15,39 @@ NOTE_LIMIT = 1024
 INSTANCE_LIMIT = 128
 
 
-def manifest(
-    ref: Ref,
-    *,
-    reason: str,
-    note: str,
-    action: str,
-    is_warning: bool,
-    instance: str,
-    time: datetime,
-    once: bool = False,
-) -> dict[str, Any]:
-    """Return the Event; its name is that of client-go, `<object>.<nanoseconds in hex>`, or with `once` made of what it says."""
-    stamp = f"{int(time.timestamp() * 1e6) * 1000:x}"
-    if once:
-        stamp = names.digest(f"{ref.uid} {reason} {note}", 16)
-    return {
-        "apiVersion": kinds.EVENT.api_version,
-        "kind": kinds.EVENT.kind,
-        "metadata": {
-            "name": f"{ref.name[:230]}.{stamp}",
-            "namespace": ref.namespace or "default",
-        },
-        "eventTime": time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-        "reportingController": CONTROLLER,
-        "reportingInstance": instance[:INSTANCE_LIMIT],
-        "action": action,
-        "reason": reason,
-        "note": _clipped(note),
-        "type": "Warning" if is_warning else "Normal",
-        "regarding": _regarding(ref),
-    }
+@dataclass(frozen=True)
+class Event:
+    """What the pod `instance` says of an object; with `once` it gets a name made of what it says, so it is there once."""
+
+    ref: Ref
+    reason: str
+    note: str
+    action: str
+    is_warning: bool
+    instance: str
+    once: bool = False
+
+    def manifest(self, time: datetime) -> dict[str, Any]:
+        """Return the Event; its name is that of client-go, `<object>.<nanoseconds in hex>`, unless it is there once."""
+        stamp = f"{int(time.timestamp() * 1e6) * 1000:x}"
+        if self.once:
+            stamp = names.digest(f"{self.ref.uid} {self.reason} {self.note}", 16)
+        return {
+            "apiVersion": kinds.EVENT.api_version,
+            "kind": kinds.EVENT.kind,
+            "metadata": {
+                "name": f"{self.ref.name[:230]}.{stamp}",
+                "namespace": self.ref.namespace or "default",
+            },
+            "eventTime": time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "reportingController": CONTROLLER,
+            "reportingInstance": self.instance[:INSTANCE_LIMIT],
+            "action": self.action,
+            "reason": self.reason,
+            "note": _clipped(self.note),
+            "type": "Warning" if self.is_warning else "Normal",
+            "regarding": _regarding(self.ref),
+        }
 
 
 def _clipped(note: str) -> str:

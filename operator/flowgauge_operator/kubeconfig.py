@@ -5,7 +5,8 @@ Credential plugins (`exec`, `auth-provider`) are left to the official client, wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,19 @@ from flowgauge_operator.credentials import Credentials, CredentialsError, pem
 _SECTIONS = {"clusters": "cluster", "users": "user", "contexts": "context"}
 
 
-def load(env: Mapping[str, str], *, context: str | None, path: Path | None) -> Credentials:
-    """Return the credentials of a context (default: the current one); raise CredentialsError."""
+@dataclass(frozen=True)
+class Chosen:
+    """A context, with its cluster and its user as they are written."""
+
+    paths: Sequence[Path]
+    context: str
+    cluster: Mapping[str, Any]
+    user: Mapping[str, Any]
+    namespace: str
+
+
+def choose(env: Mapping[str, str], *, context: str | None, path: Path | None) -> Chosen:
+    """Return a context (default: the current one); raise CredentialsError where it cannot be read."""
     paths = [path] if path is not None else _paths(env)
     config = _merged(paths)
     name = context or config["current-context"]
@@ -26,12 +38,17 @@ def load(env: Mapping[str, str], *, context: str | None, path: Path | None) -> C
     chosen = _entry(config, "contexts", name, paths)
     cluster = _entry(config, "clusters", chosen.get("cluster", ""), paths)
     user = _entry(config, "users", chosen["user"], paths) if chosen.get("user") else {}
-    if unsupported := [key for key in ("tls-server-name",) if cluster.get(key)]:
-        raise CredentialsError(f"{_spelled(paths)}: {unsupported[0]} is not supported")
-    namespace = chosen.get("namespace") or "default"
-    if "exec" in user or "auth-provider" in user:
-        return _by_plugin(paths, name, namespace)
-    return _record(cluster, user, namespace)
+    return Chosen(paths, name, cluster, user, str(chosen.get("namespace") or "default"))
+
+
+def load(env: Mapping[str, str], *, context: str | None, path: Path | None) -> Credentials:
+    """Return the credentials of a context (default: the current one); raise CredentialsError."""
+    chosen = choose(env, context=context, path=path)
+    if unsupported := [key for key in ("tls-server-name",) if chosen.cluster.get(key)]:
+        raise CredentialsError(f"{_spelled(chosen.paths)}: {unsupported[0]} is not supported")
+    if "exec" in chosen.user or "auth-provider" in chosen.user:
+        return _by_plugin(chosen.paths, chosen.context, chosen.namespace)
+    return _record(chosen.cluster, chosen.user, chosen.namespace)
 
 
 def _paths(env: Mapping[str, str]) -> list[Path]:
@@ -46,17 +63,27 @@ def _paths(env: Mapping[str, str]) -> list[Path]:
     return existing
 
 
-def _merged(paths: list[Path]) -> dict[str, Any]:
+def _merged(paths: Sequence[Path]) -> dict[str, Any]:
     """Merge the files as kubectl does: the first one that names something wins."""
     config: dict[str, Any] = {"current-context": "", **{section: {} for section in _SECTIONS}}
     for path in paths:
         loaded = _read(path)
         config["current-context"] = config["current-context"] or loaded.get("current-context", "")
         for section, key in _SECTIONS.items():
-            for item in loaded.get(section) or ():
+            for item in _items(loaded, section, path):
                 entry = {**(item.get(key) or {}), "folder": path.parent}
                 config[section].setdefault(item.get("name"), entry)
     return config
+
+
+def _items(loaded: dict[str, Any], section: str, path: Path) -> list[dict[str, Any]]:
+    found = loaded.get(section) or []
+    key = _SECTIONS[section]
+    if not isinstance(found, list) or not all(
+        isinstance(item, dict) and isinstance(item.get(key) or {}, dict) for item in found
+    ):
+        raise CredentialsError(f"{path}: {section} must be a list of items with name and {key}")
+    return found
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -69,7 +96,9 @@ def _read(path: Path) -> dict[str, Any]:
     return loaded
 
 
-def _entry(config: dict[str, Any], section: str, name: str, paths: list[Path]) -> dict[str, Any]:
+def _entry(
+    config: dict[str, Any], section: str, name: str, paths: Sequence[Path]
+) -> dict[str, Any]:
     try:
         entry: dict[str, Any] = config[section][name]
     except KeyError:
@@ -81,7 +110,7 @@ def _entry(config: dict[str, Any], section: str, name: str, paths: list[Path]) -
     return entry
 
 
-def _record(cluster: dict[str, Any], user: dict[str, Any], namespace: str) -> Credentials:
+def _record(cluster: Mapping[str, Any], user: Mapping[str, Any], namespace: str) -> Credentials:
     if any(key.startswith("as") for key in user):
         # Ignoring it would act with more rights than the user asked for.
         raise CredentialsError("impersonation (`as`) in a kubeconfig is not supported")
@@ -103,7 +132,7 @@ def _record(cluster: dict[str, Any], user: dict[str, Any], namespace: str) -> Cr
     )
 
 
-def _file(entry: dict[str, Any], key: str) -> Path | None:
+def _file(entry: Mapping[str, Any], key: str) -> Path | None:
     """Return the path; inline data beats a file, and relative means beside the kubeconfig."""
     if not entry.get(key) or entry.get(f"{key}-data"):
         return None
@@ -111,7 +140,7 @@ def _file(entry: dict[str, Any], key: str) -> Path | None:
     return folder / Path(entry[key]).expanduser()
 
 
-def _data(entry: dict[str, Any], key: str) -> str | None:
+def _data(entry: Mapping[str, Any], key: str) -> str | None:
     if not entry.get(key):
         return None
     try:
@@ -120,7 +149,7 @@ def _data(entry: dict[str, Any], key: str) -> str | None:
         raise CredentialsError(f"the kubeconfig's {key} is not base64: {error}") from error
 
 
-def _by_plugin(paths: list[Path], context: str, namespace: str) -> Credentials:
+def _by_plugin(paths: Sequence[Path], context: str, namespace: str) -> Credentials:
     try:
         from kubernetes import client, config  # noqa: PLC0415 - heavy, and absent in the image
     except ImportError:
@@ -160,5 +189,5 @@ def _from_official(found: Any, namespace: str) -> Credentials:
     )
 
 
-def _spelled(paths: list[Path]) -> str:
+def _spelled(paths: Sequence[Path]) -> str:
     return ":".join(map(str, paths))

@@ -37,6 +37,7 @@ HASH = f"{GROUP}/hash"  # annotation: digest of the content that we applied
 PATH = f"{GROUP}/path"  # annotations of a Service that the shared ServiceMonitor reads
 INTERVAL = f"{GROUP}/interval"
 TIMEOUT = f"{GROUP}/timeout"
+PODS = f"{GROUP}/pods"  # annotation of the shared PodMonitor: what each of its workflows asked for
 
 # Annotations of pods; `prometheus.io/port` and `prometheus.io/path` are read as well.
 PROFILE = f"{GROUP}/profile"

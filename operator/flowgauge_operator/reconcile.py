@@ -16,7 +16,16 @@ from flowgauge.profiles import Profile, ProfileError
 from flowgauge_operator import errors, model, names, plan, status, vocabulary
 from flowgauge_operator.cache import Cache, Child, Entry, Expectation, Key, ProfileEntry, child_of
 from flowgauge_operator.condition import Resource
-from flowgauge_operator.kinds import CONFIG_MAP, GRAFANA_DASHBOARD, PROFILE, WORKFLOW, Kind, Ref
+from flowgauge_operator.event import Event
+from flowgauge_operator.kinds import (
+    CONFIG_MAP,
+    GRAFANA_DASHBOARD,
+    POD_MONITOR,
+    PROFILE,
+    WORKFLOW,
+    Kind,
+    Ref,
+)
 from flowgauge_operator.model import SpecError, Workflow
 from flowgauge_operator.promql import ExpressionError
 from flowgauge_operator.render import Capabilities, Options, Problem, Rendered, render, shared
@@ -59,9 +68,7 @@ class Cluster(Protocol):
         """Return an object."""
         ...
 
-    async def event(
-        self, ref: Ref, *, reason: str, note: str, action: str, is_warning: bool, instance: str
-    ) -> None:
+    async def post(self, event: Event) -> None:
         """Post an Event about an object."""
         ...
 
@@ -219,6 +226,7 @@ class Reconciler:
         # From here on nobody needs the objects themselves, and a thousand workflows of them are 70 MB.
         rendered = dataclasses.replace(rendered, children=())
         self._cache.refused.discard(key)
+        self._cache.kept.pop(key, None)
         before = self._cache.expected.get(key)
         expected = Expectation(generation, rendered, before.since if before else self.looks)
         self._cache.expected[key] = expected
@@ -374,22 +382,38 @@ class Reconciler:
 
     async def _tell(self, ref: Ref, flipped: Sequence[tuple[str, str, str, str]]) -> None:
         for kind, state, reason, message in flipped:
+            event = Event(
+                ref,
+                reason=reason,
+                note=f"{kind} is {state}: {message}",
+                action="Verify" if kind in ("Loaded", "Healthy", "Ready") else "Reconcile",
+                is_warning=state == "False",
+                instance=self._instance,
+            )
             try:
-                await self._cluster.event(
-                    ref,
-                    reason=reason,
-                    note=f"{kind} is {state}: {message}",
-                    action="Verify" if kind in ("Loaded", "Healthy", "Ready") else "Reconcile",
-                    is_warning=state == "False",
-                    instance=self._instance,
-                )
+                await self._cluster.post(event)
             except errors.ApiError as error:
                 # An Event is for people; the status already says it. In a namespace that goes away nobody reads either.
                 if not _is_terminating(error):
                     logger.warning("Cannot post an Event about %s: %s", ref, error)
 
+    async def _recall(self, namespace: str) -> None:
+        """Look up what was shared by workflows that cannot be rendered since we are there: nobody else knows it."""
+        forgotten = self._cache.forgotten(namespace)
+        if not forgotten or not self.capabilities.has(POD_MONITOR.kind):
+            return
+        try:
+            found = await self._cluster.get(Ref(POD_MONITOR, namespace, names.SHARED_PODS))
+        except errors.NotFound:
+            found = {}
+        except errors.Forbidden:
+            return  # the apply that follows is refused as well, and the status tells why
+        kept = shared.kept(found)
+        self._cache.kept |= {key: kept.get(key.name) for key in forgotten}
+
     async def _reconcile_shared(self, key: Key) -> float | None:
         """What the workflows of a namespace share, as long as one of them needs it."""
+        await self._recall(key.namespace)
         known = self._cache.shares(key.namespace)
         if not known.is_judged and any(share.pods for share in known.needed):
             return None  # it names workflows: as long as some are missing, their pods would not be scraped

@@ -233,9 +233,9 @@ def healthy(rendered: Rendered, owner: Owner, seen: Observation) -> Verdict:
 
 def _without_targets(rendered: Rendered, owner: Owner) -> Verdict:
     if rendered.is_intermittent:
-        return Verdict(
-            True, "Idle", "no pod of the workflow runs now; it is measured while one does"
-        )
+        which = "that has the port which its annotations name " if rendered.is_annotated else ""
+        message = f"no pod of the workflow {which}runs now; it is measured while one does"
+        return Verdict(True, "Idle", message)
     how = "does spec.selector match running pods?"
     if rendered.is_annotated:
         how = (

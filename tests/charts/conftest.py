@@ -46,6 +46,21 @@ def completed(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
+def called(own_cluster):
+    """Make namespaces whose names are given; they are gone when the test is over."""
+    made = []
+
+    def make(name: str, labels: dict[str, str] | None = None) -> None:
+        made.append(name)
+        own_cluster.create_namespace(name, labels)
+
+    yield make
+    for wait in (False, True):
+        for name in made:
+            own_cluster.delete_namespace(name, wait=wait)
+
+
+@pytest.fixture
 def definitions(own_cluster):
     """No definition of our kinds before the test, and none after it."""
 

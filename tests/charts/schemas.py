@@ -1,13 +1,50 @@
-"""JSON schemas of the kinds that an API server serves, in the files that kubeconform reads."""
+"""What judges rendered objects: the API server in a dry run, and kubeconform by the schemas that the API server serves."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import subprocess
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from rig.cluster import Cluster
+
+
+def taken(cluster: Cluster, documents: Collection[str]) -> int:
+    """How many objects, as JSON, the API server would take; the first that it would not raises."""
+    said = cluster.kubectl(
+        "apply",
+        "--server-side",
+        "--force-conflicts",
+        "--dry-run=server",
+        "--validate=strict",
+        "--filename=-",
+        stdin="\n---\n".join(documents),
+    )
+    return said.count("serverside-applied (server dry run)")
+
+
+def judged(kubeconform: Path, folder: Path, documents: Collection[str]) -> dict[str, Any]:
+    """What kubeconform says of objects, as JSON, by the schemas in a folder: those with a fault, and how many are what."""
+    place = f"-schema-location={folder}/{{{{.Group}}}}/{{{{.ResourceKind}}}}_{{{{.ResourceAPIVersion}}}}.json"
+    done = subprocess.run(
+        [kubeconform, "-summary", "-output=json", place, "-"],
+        input="\n---\n".join(documents),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def all_valid(count: int) -> dict[str, Any]:
+    """What it says where there is nothing to say against so many."""
+    return {
+        "resources": [],
+        "summary": {"valid": count, "invalid": 0, "errors": 0, "skipped": 0},
+    }
 
 
 def write_schemas(

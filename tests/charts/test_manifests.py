@@ -20,14 +20,16 @@ KUSTOMIZE = ROOT / "examples/kustomize"
 
 
 @pytest.fixture
-def file(tmp_path, helm):
-    """What `make manifests` writes."""
+def file(own_cluster, definitions, tmp_path, helm):
+    """What `make manifests` writes; what was applied of it is gone afterwards, its processes first."""
     made = tmp_path / "install.yaml"
     made.write_text(yaml.safe_dump_all(manifests.objects(), sort_keys=False))
-    return made
+    yield made
+    own_cluster.delete_namespace(SPACE, wait=True)
+    own_cluster.kubectl("delete", f"--filename={made}", "--ignore-not-found", "--wait=true")
 
 
-def test_one_file_installs_an_operator_that_works(own_cluster, namespace, definitions, file):
+def test_one_file_installs_an_operator_that_works(own_cluster, namespace, file):
     own_cluster.start_scheduler()
     own_cluster.kubectl("delete", "namespace", SPACE, "--ignore-not-found", "--wait=true")
     for _ in range(2):
@@ -38,9 +40,8 @@ def test_one_file_installs_an_operator_that_works(own_cluster, namespace, defini
 
     kubelet = Kubelet(own_cluster, path=[ROOT / ".venv-operator/bin"])
     selector = "app.kubernetes.io/name=flowgauge-operator"
-    pods = [kubelet.run(pod) for pod in own_cluster.wait_pods(SPACE, selector, count=2)]
-    for pod in pods:
-        pod.wait_ready()
+    for pod in own_cluster.wait_pods(SPACE, selector, count=2):
+        kubelet.run(pod).wait_ready()
     body = yaml.safe_load((ROOT / "examples/orders/workflow.yaml").read_text())
     body["metadata"]["namespace"] = namespace
     own_cluster.apply([body])
@@ -52,12 +53,9 @@ def test_one_file_installs_an_operator_that_works(own_cluster, namespace, defini
         )  # fmt: skip
 
     own_cluster.wait_for(is_ready, 40, "the workflow to be Ready")
-    for pod in pods:
-        pod.stop()
-    own_cluster.kubectl("delete", f"--filename={file}", "--wait=true")
 
 
-def test_kustomize_changes_it(own_cluster, definitions, file, tmp_path):
+def test_kustomize_changes_it(own_cluster, file, tmp_path):
     folder = tmp_path / "kustomize"
     shutil.copytree(KUSTOMIZE, folder)
     shutil.copy(file, folder)
@@ -75,7 +73,6 @@ def test_kustomize_changes_it(own_cluster, definitions, file, tmp_path):
     assert len(made) == len(list(manifests.objects()))
     own_cluster.create_namespace(SPACE)
     own_cluster.kubectl("apply", "--server-side", "--dry-run=server", f"--kustomize={folder}")
-    own_cluster.delete_namespace(SPACE, wait=True)
 
 
 def test_the_command_takes_values_and_says_what_is_wrong_with_them(helm, tmp_path):

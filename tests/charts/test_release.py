@@ -6,6 +6,7 @@ import contextlib
 import json
 import secrets
 import shutil
+import time
 
 import pytest
 import yaml
@@ -51,12 +52,25 @@ def install(own_cluster, namespace, definitions):
 
 
 @pytest.fixture
-def shop(own_cluster):
-    """A namespace of users."""
-    name = f"shop-{secrets.token_hex(3)}"
-    own_cluster.create_namespace(name)
+def spaces(own_cluster):
+    """Names of namespaces that go after the test, whoever made them."""
+    names = []
+
+    def name(stem):
+        names.append(f"{stem}-{secrets.token_hex(3)}")
+        return names[-1]
+
     yield name
-    own_cluster.delete_namespace(name)
+    for each in names:
+        own_cluster.delete_namespace(each)
+
+
+@pytest.fixture
+def shop(own_cluster, spaces):
+    """A namespace of users."""
+    name = spaces("shop")
+    own_cluster.create_namespace(name)
+    return name
 
 
 def apply_workflow(cluster, space, name="orders"):
@@ -88,6 +102,17 @@ def everything(cluster, space):
         for item in found
         if item["metadata"]["name"] != "kube-root-ca.crt"
     }
+
+
+def settled(cluster, space):
+    """The same, when a second has changed nothing of it."""
+
+    def ask():
+        before = everything(cluster, space)
+        time.sleep(1)
+        return everything(cluster, space) == before and before
+
+    return cluster.wait_for(ask, 30, f"nothing to change in {space}")
 
 
 def kinds_of(release):
@@ -154,7 +179,7 @@ def test_a_release_lives_as_its_user_expects(install, own_cluster, namespace, sh
     )
 
     # Pods that are new and have nothing to do write nothing.
-    before, mark = everything(own_cluster, shop), own_cluster.audit_mark()
+    before = settled(own_cluster, shop)
     assert ("MonitoredWorkflow", "orders") in before
     assert len(before) >= 4
     first = release.containers
@@ -250,7 +275,7 @@ def test_an_upgrade_brings_the_definitions_and_touches_no_workflow(
     assert "maintenance" not in fields(definition(own_cluster))
     apply_workflow(own_cluster, shop)
     wait_ready(own_cluster, shop)
-    before = everything(own_cluster, shop)
+    before = settled(own_cluster, shop)
 
     new = {**QUICK, "replicas": 1}
     with pytest.raises(ChartError, match="invalid ownership metadata"):
@@ -300,8 +325,8 @@ def test_definitions_of_kubectl_are_taken_over_or_left_alone(install, own_cluste
     assert definition(own_cluster)["metadata"]["uid"] == uid
 
 
-def test_two_releases_serve_their_own_namespaces(install, own_cluster, namespace, shop):
-    second, bakery = f"second-{secrets.token_hex(3)}", f"bakery-{secrets.token_hex(3)}"
+def test_two_releases_serve_their_own_namespaces(spaces, install, own_cluster, shop):
+    second, bakery = spaces("second"), spaces("bakery")
     own_cluster.create_namespace(bakery)
     one = install(replicas=1, namespaces=[shop])
     other = install(
@@ -334,5 +359,3 @@ def test_two_releases_serve_their_own_namespaces(install, own_cluster, namespace
         assert written == {served}
     other.uninstall()
     wait_ready(own_cluster, shop)
-    for name in (second, bakery):
-        own_cluster.delete_namespace(name)

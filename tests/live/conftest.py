@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from rig import audit, chart, fetch
+from rig import audit, chart, fetch, waiting
 from rig.chart import Release
 from rig.cluster import Cluster
 from rig.kubectl import KubectlError
@@ -63,6 +64,13 @@ class Operator:
             raise
         return found
 
+    def wait_get(self, kind: str, name: str, namespace: str) -> dict[str, Any]:
+        """Wait until there is such an object, and return it: what a namespace shares comes after a workflow's own."""
+        found: dict[str, Any] = self.wait(
+            lambda: self.get(kind, name, namespace), f"{kind} {namespace}/{name}"
+        )
+        return found
+
     def status(self, namespace: str, name: str = "orders") -> dict[str, Any]:
         """The status of a workflow; empty before the first one."""
         found = self.get("mwf", name, namespace) or {}
@@ -86,10 +94,13 @@ class Operator:
             found = self.condition(kind, namespace, name)
             return found if found.get("status") == state else None
 
-        what = f"{kind} of {namespace}/{name} to be {state}; it is {self.condition(kind, namespace, name)}"
+        def what() -> str:
+            found = self.condition(kind, namespace, name)
+            return f"{kind} of {namespace}/{name} to be {state}; it is {found}"
+
         return self.cluster.wait_for(ask, timeout, what)
 
-    def wait(self, ask: Callable[[], Any], what: str, timeout: float = 20) -> Any:
+    def wait(self, ask: Callable[[], Any], what: waiting.What, timeout: float = 20) -> Any:
         """Wait until `ask` returns something true, and return it."""
         return self.cluster.wait_for(ask, timeout, what)
 
@@ -105,12 +116,30 @@ class Operator:
         ]
 
     def wait_quiet(self, timeout: float = 60) -> None:
-        """Wait until no key waits or has its turn, so that what is to be written has been written."""
+        """Wait until no key waits or has its turn, nor had one for a moment: what is to be written has been written."""
+
+        def work() -> tuple[float, float]:
+            waiting = self.metric("flowgauge_queue_depth") + self.metric("flowgauge_queue_active")
+            return waiting, self.metric("flowgauge_reconcile_total")
 
         def is_quiet() -> bool:
-            return self.metric("flowgauge_queue_depth") + self.metric("flowgauge_queue_active") == 0
+            before = work()
+            # News of what a test just did may be on its way yet.
+            time.sleep(0.5)
+            return before[0] == 0 and work() == before
 
         self.wait(is_quiet, "the queue to be empty", timeout)
+
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """Without it; afterwards it is there again, whatever happened meanwhile."""
+        self.release.stop()
+        try:
+            yield
+        finally:
+            for container in self.release.containers:
+                container.restart()
+                container.wait_ready()
 
     def metric(self, name: str) -> float:
         """The sum of one of the operator's own metrics over its label sets."""
@@ -140,7 +169,11 @@ def _install(cluster: Cluster, release: str = FIRST, **values: Any) -> Operator:
         # Tests without an operator may have left the definitions of `crds/`.
         flags=["--take-ownership", "--force-conflicts"],
     )
-    installed.wait_ready()
+    try:
+        installed.wait_ready()
+    except BaseException:
+        installed.stop()
+        raise
     return Operator(cluster, installed)
 
 
@@ -155,15 +188,12 @@ def operator(own_cluster: Cluster) -> Iterator[Operator]:
 @contextmanager
 def _in_place_of(operator: Operator, release: str, **values: Any) -> Iterator[Operator]:
     """Another operator, while the usual one rests: two would fight over every status."""
-    operator.release.stop()
-    running = _install(operator.cluster, release, **values)
-    try:
-        yield running
-    finally:
-        running.release.stop()
-        for container in operator.release.containers:
-            container.restart()
-            container.wait_ready()
+    with operator.resting():
+        running = _install(operator.cluster, release, **values)
+        try:
+            yield running
+        finally:
+            running.release.stop()
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+
 import pytest
 from annotated_pods import Annotated, is_marked
 
@@ -111,6 +113,7 @@ def test_each_running_pod_is_one_target_where_it_says(verifying, stack, namespac
             else None
         ),
         "the pods",
+        60,
     )
     address = {pod["metadata"]["name"]: pod["status"]["podIP"] for pod in running}
     expected = {
@@ -123,7 +126,9 @@ def test_each_running_pod_is_one_target_where_it_says(verifying, stack, namespac
 
     verifying.wait(
         lambda: {target["scrapeUrl"] for target in targets()} == expected,
-        f"exactly these targets: {sorted(expected)}; there are {sorted(t['scrapeUrl'] for t in targets())}",
+        lambda: (
+            f"these targets: {sorted(expected)}; there are {sorted(t['scrapeUrl'] for t in targets())}"
+        ),
         60,
     )
 
@@ -135,3 +140,53 @@ def test_each_running_pod_is_one_target_where_it_says(verifying, stack, namespac
     assert by_pod["silent"]["scrapeInterval"] == "15s"
     assert by_pod["contd"]["labels"]["monitored_workflow"] == "durable"
     assert len(found) == len(by_pod)
+
+
+def test_without_its_profile_a_workflow_is_scraped_on_after_a_restart(verifying, stack, namespace):
+    """Whom it shares the monitor with goes on to change it."""
+    annotated, profile = Annotated(verifying, namespace), f"mine-{secrets.token_hex(3)}"
+    told = {
+        "apiVersion": "flowgauge.dev/v1alpha1",
+        "kind": "WorkflowProfile",
+        "metadata": {"name": profile},
+        "spec": {
+            "title": "Mine",
+            "description": "A profile that goes away.",
+            "scrape": {"port": 9123, "path": "/mine"},
+            "families": [
+                {"name": "mine_total", "role": "run.finished", "type": "counter", "help": "Runs."}
+            ],
+        },
+    }
+    annotated.cluster.apply([told])
+    annotated.pod("a", workflow="orders", profile=profile)
+    annotated.pod("b", workflow="other", port="9200")
+
+    def urls():
+        active = stack.prometheus_get("targets", state="active")["activeTargets"]
+        return {
+            target["labels"]["pod"]: target["scrapeUrl"].rpartition(":")[2]
+            for target in active
+            if target["labels"].get("namespace") == namespace
+        }
+
+    both = {"a": "9123/mine", "b": "9200/metrics"}
+    verifying.wait(lambda: urls() == both, "both targets", 60)
+
+    annotated.cluster.kubectl("delete", "wfp", profile)
+    verifying.wait_condition("Accepted", "False", namespace)
+    (container,) = verifying.release.containers
+    container.restart()
+    container.wait_ready()
+    annotated.pod("c", workflow="third", port="9300")
+    verifying.wait(lambda: urls() == both | {"c": "9300/metrics"}, "all three targets", 60)
+    annotated.remove("b")
+    annotated.cluster.kubectl("delete", "mwf", "other", f"--namespace={namespace}")
+    verifying.wait(lambda: "b" not in urls(), "the end of another one", 60)
+
+    assert urls() == {"a": "9123/mine", "c": "9300/metrics"}
+    assert annotated.accepted()["reason"] == "UnknownProfile"
+    told["spec"]["scrape"]["port"] = 9124
+    annotated.cluster.apply([told])
+    verifying.wait(lambda: urls().get("a") == "9124/mine", "the profile that is back", 60)
+    annotated.cluster.kubectl("delete", "wfp", profile)

@@ -39,7 +39,7 @@ def test_a_workflow_gets_its_children_and_is_ready_without_prometheus(operator, 
             operator.get(kind, name, namespace)["metadata"]["ownerReferences"][0]["name"]
             == "orders"
         )
-    assert operator.get("servicemonitor", "flowgauge-shared", namespace)
+    operator.wait_get("servicemonitor", "flowgauge-shared", namespace)
 
 
 def test_generate_prints_what_the_operator_applied(operator, namespace):
@@ -97,9 +97,7 @@ def test_what_cannot_travel_as_an_annotation_gets_a_monitor_of_its_own(
 def test_changing_the_mode_prunes_what_is_no_longer_wanted(operator, namespace):
     apply(operator, namespace)
     operator.wait_condition("Provisioned", "True", namespace)
-    assert operator.wait(
-        lambda: operator.get("servicemonitor", "flowgauge-shared", namespace), "the shared monitor"
-    )
+    operator.wait_get("servicemonitor", "flowgauge-shared", namespace)
 
     apply(operator, namespace, scrape={"mode": "None"}, dashboard={"mode": "None"})
 
@@ -174,6 +172,7 @@ def test_the_shared_monitor_lives_as_long_as_one_workflow_needs_it(operator, nam
     for name in ("a", "b"):
         apply(operator, namespace, name)
         operator.wait_condition("Ready", "True", namespace, name)
+    operator.wait_get("servicemonitor", "flowgauge-shared", namespace)
 
     operator.cluster.kubectl("delete", "mwf", "a", f"--namespace={namespace}")
     operator.wait(
@@ -298,7 +297,7 @@ def test_events_are_posted_on_transitions_only(operator, namespace):
 
     operator.wait(
         lambda: reasons() == ["ReadyWithoutPrometheus", "UnknownProfile", "Valid"],
-        f"three events; there are {reasons()}",
+        lambda: f"three events; there are {reasons()}",
     )
 
 

@@ -8,7 +8,6 @@ grouped by. What cannot be is named here, in one place, with the reason.
 import contextlib
 import json
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -98,9 +97,7 @@ def vocabulary(request):
     groups, dashboard = rendered(request.param)
     # Nothing of a rule depends on how often it is looked at.
     often = [{**group, "interval": "500ms"} for group in groups]
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = lone.free_port()
     # What the operator's monitors do.
     job = yaml.safe_dump(
         {"relabel_configs": [{"target_label": k, "replacement": v} for k, v in OWNER.items()]}
@@ -158,17 +155,26 @@ def test_every_series_and_label_that_rules_and_panels_name_is_emitted(vocabulary
             if ":" not in selector.name and selector.name != "ALERTS":
                 wanted.setdefault(text_of(selector), set()).update(labels)
 
-    missing = {}
-    for selector, labels in wanted.items():
-        found = vocabulary.prometheus.ask("series", **{"match[]": selector})
-        there = set.union(set(), *({k for k, v in series.items() if v} for series in found))
-        if not found:
-            missing[selector] = "no series"
-        elif labels - there:
-            missing[selector] = f"no label {', '.join(sorted(labels - there))}"
+    def missing():
+        found = {
+            selector: lacking(vocabulary.prometheus, selector, labels)
+            for selector, labels in wanted.items()
+        }
+        return {selector: what for selector, what in found.items() if what}
 
-    assert missing.keys() == NOT_EMITTED.get(vocabulary.profile, {}).keys(), missing
+    expected = NOT_EMITTED.get(vocabulary.profile, {}).keys()
+    found = settled(missing, lambda found: found.keys() == expected)
+    assert found.keys() == expected, found
     assert len(wanted) > 10
+
+
+def lacking(prometheus, selector, labels):
+    """What there is not of a selector and the labels that it is grouped by; empty if all is there."""
+    found = prometheus.ask("series", **{"match[]": selector})
+    there = set.union(set(), *({k for k, v in series.items() if v} for series in found))
+    if not found:
+        return "no series"
+    return f"no label {', '.join(sorted(labels - there))}" if labels - there else ""
 
 
 def test_every_rule_is_evaluated_without_an_error(vocabulary):
@@ -184,10 +190,10 @@ def test_every_rule_is_evaluated_without_an_error(vocabulary):
     assert [(rule["name"], rule["lastError"]) for rule in rules if rule["health"] != "ok"] == []
 
 
-def settled(question, expected, seconds=60):
+def settled(question, is_expected, seconds=60):
     """The answer, which is asked for until it is what is expected or the time is over."""
     with contextlib.suppress(TimeoutError):
-        waiting.wait_for(lambda: question() == expected, seconds, "the answer", every=0.5)
+        waiting.wait_for(lambda: is_expected(question()), seconds, "the answer", every=0.5)
     return question()
 
 
@@ -198,7 +204,7 @@ def test_every_recording_rule_has_a_series(vocabulary):
         return {name for name in names if not vocabulary.prometheus.series(name)}
 
     expected = names & LATER.keys()
-    assert settled(without, expected) == expected
+    assert settled(without, lambda found: found == expected) == expected
 
 
 def test_every_query_of_the_dashboard_answers(vocabulary):
@@ -211,4 +217,4 @@ def test_every_query_of_the_dashboard_answers(vocabulary):
             and not vocabulary.prometheus.series(expr)
         }
 
-    assert settled(unanswered, set()) == set()
+    assert settled(unanswered, lambda found: not found) == set()

@@ -59,7 +59,7 @@ def test_a_missing_permission_is_told_and_stops_nothing_else(operator, namespace
 
         (container,) = running.release.containers
         told = f"the operator may not list pods in namespace {namespace} (RBAC)"
-        assert told in container.log.read_text()
+        running.wait(lambda: told in container.log.read_text(), told)
         assert annotated.found("unseen") is None
 
 

@@ -34,6 +34,7 @@ def workflow(operator, namespace):
     )
     for name in ("orders", "own", "pods"):
         operator.wait_condition("Ready", "True", namespace, name)
+    operator.wait_get("servicemonitor", "flowgauge-shared", namespace)
     return namespace
 
 
@@ -176,12 +177,9 @@ def test_a_restart_with_nothing_changed_writes_nothing(operator, namespace):
     for i in range(count):
         operator.wait_condition("Ready", "True", namespace, f"w{i:03}", timeout=60)
     operator.wait_quiet()
-    container = operator.release.containers[0]
-    container.stop()
-    mark = operator.cluster.audit_mark()
+    with operator.resting():
+        mark = operator.cluster.audit_mark()
 
-    container.restart()
-    container.wait_ready()
     operator.wait(
         lambda: operator.metric("flowgauge_reconcile_total") > count,
         "every workflow to have had a turn",
@@ -194,14 +192,12 @@ def test_a_restart_with_nothing_changed_writes_nothing(operator, namespace):
 
 
 def test_what_changed_while_the_operator_was_down_is_repaired_at_start(operator, workflow):
-    container = operator.release.containers[0]
-    container.stop()
-    operator.cluster.kubectl("delete", "configmap", "orders-dashboard", f"--namespace={workflow}")
-    patch(operator, workflow, "prometheusrule", "orders-rules", {"spec": {"groups": []}})
-    operator.cluster.kubectl("delete", "mwf", "own", "pods", f"--namespace={workflow}")
-
-    container.restart()
-    container.wait_ready()
+    with operator.resting():
+        operator.cluster.kubectl(
+            "delete", "configmap", "orders-dashboard", f"--namespace={workflow}"
+        )
+        patch(operator, workflow, "prometheusrule", "orders-rules", {"spec": {"groups": []}})
+        operator.cluster.kubectl("delete", "mwf", "own", "pods", f"--namespace={workflow}")
 
     operator.wait(
         lambda: operator.get("configmap", "orders-dashboard", workflow),
@@ -216,15 +212,9 @@ def test_what_changed_while_the_operator_was_down_is_repaired_at_start(operator,
 def test_a_shared_monitor_that_nobody_needs_any_more_goes_at_the_start(operator, namespace):
     operator.cluster.apply([operator.workflow(namespace)])
     operator.wait_condition("Ready", "True", namespace)
-    operator.wait(
-        lambda: operator.get("servicemonitor", "flowgauge-shared", namespace), "the monitor"
-    )
-    container = operator.release.containers[0]
-    container.stop()
-    operator.cluster.kubectl("delete", "mwf", "orders", f"--namespace={namespace}")
-
-    container.restart()
-    container.wait_ready()
+    operator.wait_get("servicemonitor", "flowgauge-shared", namespace)
+    with operator.resting():
+        operator.cluster.kubectl("delete", "mwf", "orders", f"--namespace={namespace}")
 
     operator.wait(
         lambda: operator.get("servicemonitor", "flowgauge-shared", namespace) is None,

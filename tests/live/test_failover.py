@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,12 @@ class Pair:
             for item in self.read(f"/{group}/namespaces/{self.namespace}/{kind}?{OURS}")["items"]
         }
 
+    def finished(self) -> dict[tuple[str, str], str]:
+        """What is made, as soon as it is all that is expected: what a namespace shares comes after the status."""
+        with suppress(TimeoutError):
+            self.wait(lambda: self.objects() == self.expected, "everything to be made", 20)
+        return self.objects()
+
     def apply(self) -> None:
         self.usual.cluster.apply([self.usual.workflow(self.namespace)])
 
@@ -121,8 +128,13 @@ class Pair:
         since = time.monotonic()
         self.apply()
         self.wait(self.is_ready, "the first workflow to be ready")
-        time.sleep(1)
-        self.expected = self.objects()
+
+        def settled() -> dict[tuple[str, str], str]:
+            before = self.objects()
+            time.sleep(1)
+            return before if self.objects() == before else {}
+
+        self.expected = self.wait(settled, "nothing more to be made")
         self.writes = sum(not write.is_lease for write in self.gate.of(leader.address, since))
         self.clear()
 
@@ -150,7 +162,7 @@ class Pair:
         self.wait(self.is_ready, f"the workflow to be ready after {what}")
         theirs = [write.at for write in self.gate.of(other.address, at[0]) if not write.is_lease]
         mine = [write.at for write in self.gate.of(leader.address) if not write.is_lease]
-        return Outcome(what, self.objects(), at[0], max(mine, default=0), min(theirs, default=0))
+        return Outcome(what, self.finished(), at[0], max(mine, default=0), min(theirs, default=0))
 
     def kill(self, number: int, *, is_before: bool, part: str = "") -> Outcome:
         name = "lease write" if part else "write"
@@ -193,12 +205,13 @@ class Pair:
         # What was on its way already may still pass.
         writes = self.gate.of(leader.address, since + 0.2)
         found.left_first = [write for write in writes if not write.is_lease]
-        found.objects = self.objects()
+        found.objects = self.finished()
         self.clear()
         return found
 
 
-def install(operator, gate: Turnstile, name: str, *flags: str) -> Pair:
+@contextmanager
+def pair_of(operator, gate: Turnstile, name: str, *flags: str) -> Iterator[Pair]:
     namespace = f"{name}-served"
     operator.cluster.create_namespace(namespace)
     overrides = {
@@ -215,13 +228,12 @@ def install(operator, gate: Turnstile, name: str, *flags: str) -> Pair:
     release = chart.install(
         operator.cluster, CHART, path=[BIN], release=name, overrides=overrides, env=env
     )
-    release.wait_ready()
-    return Pair(operator, gate, release, name, namespace)
-
-
-def end(pair: Pair) -> None:
-    pair.release.stop()
-    pair.usual.cluster.delete_namespace(pair.namespace)
+    try:
+        release.wait_ready()
+        yield Pair(operator, gate, release, name, namespace)
+    finally:
+        release.stop()
+        operator.cluster.delete_namespace(namespace)
 
 
 def measure(pair: Pair) -> Outcome:
@@ -239,39 +251,37 @@ def measure(pair: Pair) -> Outcome:
     pair.apply()
     pair.wait(pair.is_ready, "the workflow to be ready")
     theirs = [write.at for write in pair.gate.of(other.address, at[0]) if not write.is_lease]
-    return Outcome("a renewal", pair.objects(), at[0], 0, min(theirs))
+    return Outcome("a renewal", pair.finished(), at[0], 0, min(theirs))
 
 
 @pytest.fixture(scope="module")
 def gate(operator, own_cluster: Cluster) -> Iterator[Turnstile]:
-    operator.release.stop()
     upstream = ("127.0.0.1", controlplane.PORT)
-    with Turnstile(own_cluster.run_folder / "certs", upstream) as opened:
+    certificates = own_cluster.run_folder / "certs"
+    with operator.resting(), Turnstile(certificates, upstream) as opened:
         yield opened
-    for container in operator.release.containers:
-        container.restart()
-        container.wait_ready()
 
 
 @pytest.fixture(scope="module")
 def usual(operator, gate: Turnstile) -> Outcome:
     """What a pair with the usual lease does, before there are others."""
-    pair = install(operator, gate, "usual")
-    found = measure(pair)
-    found.objects = differing(found.objects, pair.expected)
-    end(pair)
-    return found
+    with pair_of(operator, gate, "usual") as pair:
+        found = measure(pair)
+        found.objects = differing(found.objects, pair.expected)
+        return found
 
 
 @pytest.fixture(scope="module")
 def outcomes(usual: Outcome, operator, gate: Turnstile) -> dict[str, list[Outcome]]:
     """Everything else that happens to leaders, at the same time as far as it can be."""
-    short = [
-        install(operator, gate, f"pair{number}", f"--lease-duration={LEASE}")
-        for number in range(PAIRS)
-    ]
     found: dict[str, list[Outcome]] = {}
-    with ThreadPoolExecutor(PAIRS) as threads:
+    with ExitStack() as pairs, ThreadPoolExecutor(PAIRS) as threads:
+        short = [
+            pairs.enter_context(
+                pair_of(operator, gate, f"pair{number}", f"--lease-duration={LEASE}")
+            )
+            for number in range(PAIRS)
+        ]
         list(threads.map(Pair.learn, short))
         tasks = everything(short[0].writes)
         lock = threading.Lock()
@@ -288,7 +298,6 @@ def outcomes(usual: Outcome, operator, gate: Turnstile) -> dict[str, list[Outcom
                     found.setdefault(name, []).append(outcome)
 
         list(threads.map(work, short))
-        list(threads.map(end, short))
     return found | {"writes": [short[0].writes]}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import yaml
+from annotated_pods import Annotated
 
 from rig import tools
 
@@ -28,7 +29,12 @@ def without_prometheus_operator(operator, looking):
 
     def restore():
         operator.cluster.apply(saved)
-        operator.cluster.kubectl("wait", "--for=condition=Established", *names, "--timeout=30s")
+        # Right after it was made, a definition has no conditions yet, and kubectl gives up.
+        operator.wait(
+            lambda: operator.cluster.kubectl("wait", "--for=condition=Established", *names),
+            "the kinds to be served",
+            30,
+        )
 
     yield restore
     restore()
@@ -37,12 +43,13 @@ def without_prometheus_operator(operator, looking):
 def test_it_falls_back_says_so_and_moves_over(looking, without_prometheus_operator, namespace):
     looking.wait(lambda: looking.metric("flowgauge_watch_restarts_total") >= 0, "metrics")
     looking.cluster.apply([looking.workflow(namespace, notify=NOTIFY)])
+    Annotated(looking, namespace).pod("a", workflow="annotated", slo_success="99.5")
 
-    def fallen_back():
-        found = looking.condition("Provisioned", namespace)
-        return found.get("reason") == "AppliedWithFallback" and found
+    def provisioned_as(reason, name="orders"):
+        found = looking.condition("Provisioned", namespace, name)
+        return found if found.get("reason") == reason else None
 
-    provisioned = looking.wait(fallen_back, "the fallback", 60)
+    provisioned = looking.wait(lambda: provisioned_as("AppliedWithFallback"), "the fallback", 60)
     assert provisioned["status"] == "True"
     assert "PrometheusRule is not available" in provisioned["message"]
     assert "prometheus.io annotations" in provisioned["message"]
@@ -53,6 +60,19 @@ def test_it_falls_back_says_so_and_moves_over(looking, without_prometheus_operat
     assert rules["metadata"]["labels"]["flowgauge.dev/rules"] == "true"
     groups = yaml.safe_load(rules["data"][f"{namespace}_orders.yaml"])["groups"]
     assert groups[0]["name"] == f"flowgauge/{namespace}/orders/info"
+
+    annotated = looking.wait(
+        lambda: provisioned_as("AppliedWithFallback", "annotated"), "that of annotated pods"
+    )
+    assert annotated["status"] == "True"
+    assert "only a Prometheus that follows the pods' own prometheus.io" in annotated["message"]
+    assert {
+        (r["kind"], r["name"]) for r in looking.status(namespace, "annotated")["resources"]
+    } == {
+        ("ConfigMap", "flowgauge-dashboards"),
+        ("ConfigMap", "annotated-dashboard"),
+        ("ConfigMap", "annotated-rules"),
+    }
 
     without_prometheus_operator()
 
@@ -74,11 +94,15 @@ def test_it_falls_back_says_so_and_moves_over(looking, without_prometheus_operat
         "the AlertmanagerConfig",
         30,
     )
-    looking.wait(
-        lambda: looking.condition("Provisioned", namespace).get("reason") == "Applied",
-        "Provisioned to say so",
-        30,
+    pods = looking.wait(
+        lambda: looking.get("podmonitor", "flowgauge-pods", namespace), "the PodMonitor", 30
     )
+    (endpoint,) = pods["spec"]["podMetricsEndpoints"]
+    assert endpoint["relabelings"][0]["regex"] == "annotated"
+    for name in ("orders", "annotated"):
+        looking.wait(
+            lambda name=name: provisioned_as("Applied", name), f"Provisioned of {name}", 30
+        )
     service = looking.get("service", "orders-metrics", namespace)
     assert "prometheus.io/scrape" not in service["metadata"]["annotations"]
 

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from flowgauge_operator import cli
-from rig import tools
+from rig.pytest_plugin import binary
 
 pytestmark = pytest.mark.cluster
 
@@ -101,19 +101,15 @@ class Recording(BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def delivering(operator, in_place_of):
     """An operator in a cluster with the real grafana-operator and its CRDs, which looks often."""
-    tools.path("grafana-operator")
-    operator.cluster.install_grafana_operator()
-    process = operator.cluster.start_grafana_operator()
-    extra = ["--discovery-interval=2"]
-    values = {"prometheus": {"verifyInterval": 1}, "extraArgs": extra}
-    with in_place_of(operator, "delivering", **values) as running:
-        yield running
-    process.stop()
-    remove_kinds(operator.cluster)
-
-
-def remove_kinds(cluster):
-    cluster.kubectl("delete", f"--filename={tools.crds('grafana-operator')}", "--wait=true")
+    binary("grafana-operator")
+    values = {"prometheus": {"verifyInterval": 1}, "extraArgs": ["--discovery-interval=2"]}
+    with operator.cluster.grafana_kinds():
+        process = operator.cluster.start_grafana_operator()
+        try:
+            with in_place_of(operator, "delivering", **values) as running:
+                yield running
+        finally:
+            process.stop()
 
 
 @pytest.fixture
@@ -166,8 +162,13 @@ def wait_reason(operator, reason, namespace, timeout=40):
         found = operator.condition("Provisioned", namespace)
         return found.get("reason") == reason and found
 
-    what = f"Provisioned to say {reason}; it says {operator.condition('Provisioned', namespace)}"
-    return operator.wait(ask, what, timeout)
+    return operator.wait(
+        ask,
+        lambda: (
+            f"Provisioned to say {reason}; it says {operator.condition('Provisioned', namespace)}"
+        ),
+        timeout,
+    )
 
 
 def generated(operator, namespace, **dashboard):
@@ -306,12 +307,9 @@ def test_a_restart_writes_nothing(delivering, namespace):
             40,
         )
     delivering.wait_quiet()
-    container = delivering.release.containers[0]
-    container.stop()
-    mark = delivering.cluster.audit_mark()
+    with delivering.resting():
+        mark = delivering.cluster.audit_mark()
 
-    container.restart()
-    container.wait_ready()
     delivering.wait(
         lambda: delivering.metric("flowgauge_reconcile_total") > 5, "all to have had a turn", 60
     )
@@ -353,8 +351,10 @@ def test_namespaces_get_theirs_as_the_administrator_says(delivering, in_place_of
             other.wait(lambda n=name: board(other, namespace, n), name, 40)
         for name in ("flowgauge-dashboards", "orders-dashboard"):
             other.wait(lambda n=name: other.get("configmap", n, namespace) is None, name, 40)
-        kinds = {r["kind"] for r in other.status(namespace)["resources"]}
-        assert "ConfigMap" not in kinds
+        other.wait(
+            lambda: "ConfigMap" not in {r["kind"] for r in other.status(namespace)["resources"]},
+            "the status to forget the ConfigMap",
+        )
         everywhere = other.cluster.get("grafanadashboards", "--namespace=flowgauge-system")
         names = {item["metadata"]["name"] for item in everywhere["items"]}
         ours = ("fleet", "objectives", "operator")

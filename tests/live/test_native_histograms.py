@@ -87,8 +87,8 @@ class Prometheus(lone.Prometheus):
 
     def wait_value(self, query, expected):
         """Wait for a value of the one series."""
-        what = f"{query} to be {expected}; it is {self.series(query)}"
-        waiting.wait_for(lambda: self.value(query) == expected, 10, what)
+        what = lambda: f"{query} to be {expected}; it is {self.series(query)}"  # noqa: E731
+        waiting.wait_for(lambda: self.value(query) == expected, 30, what)
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +105,7 @@ def prometheus():
 def healthy(prometheus):
     """Every test ends with a target that Prometheus could read to the end, without a sample refused."""
     yield
-    (target,) = prometheus.ask("targets")["activeTargets"]
-    assert (target["lastError"], target["health"]) == ("", "up")
+    prometheus.wait_healthy()
     page = fetch.text(f"{prometheus.url}/metrics")
     refused = dict(_samples(page, "prometheus_target_scrapes_"))
     assert {f"prometheus_target_scrapes_{why}_total" for why in REFUSALS} <= refused.keys()

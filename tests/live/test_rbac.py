@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from rig import audit, tools
+from rig import audit
 
 pytestmark = pytest.mark.cluster
 
@@ -63,18 +63,17 @@ def used(requests: Iterable[audit.Request]) -> Iterator[Right]:
 @pytest.fixture(scope="module")
 def everything(operator, in_place_of) -> Iterator[Any]:
     """An operator with every right, two replicas, and every kind of object in the cluster."""
-    operator.cluster.install_grafana_operator()
     flags = [
         "--discovery-interval=2",
         "--discovery-keep=2s",
         "--discovery-keep-intermittent=2s",
         "--resync=15",
     ]
-    with in_place_of(operator, NAME, replicas=2, extraArgs=flags) as running:
+    with (
+        operator.cluster.grafana_kinds(),
+        in_place_of(operator, NAME, replicas=2, extraArgs=flags) as running,
+    ):
         yield running
-    operator.cluster.kubectl(
-        "delete", f"--filename={tools.crds('grafana-operator')}", "--wait=true"
-    )
 
 
 def profile(name: str) -> dict[str, Any]:
@@ -195,18 +194,12 @@ def do_everything(everything, namespace: str) -> None:
 @pytest.mark.timeout(400)
 def test_it_may_do_what_it_does_and_nothing_else(everything, namespace):
     mark = everything.cluster.audit_mark()
-    everything.release.stop()
-    everything.cluster.kubectl("delete", "lease", NAME, "--namespace=flowgauge-system")
-    for container in everything.release.containers:
-        container.restart()
-        container.wait_ready()
+    with everything.resting():
+        everything.cluster.kubectl("delete", "lease", NAME, "--namespace=flowgauge-system")
     do_everything(everything, namespace)
     # A watch is audited when it ends.
-    everything.release.stop()
-    requests = list(everything.cluster.audit(USER, since=mark))
-    for container in everything.release.containers:
-        container.restart()
-        container.wait_ready()
+    with everything.resting():
+        requests = list(everything.cluster.audit(USER, since=mark))
     given = granted(everything.release.manifests, NAME)
     done = set(used(requests))
     refused = [one for one in requests if one.code == 403]

@@ -13,14 +13,20 @@ pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture
+def elsewhere(operator):
+    name = f"else-{secrets.token_hex(3)}"
+    operator.cluster.create_namespace(name)
+    yield name
+    operator.cluster.delete_namespace(name)
+
+
+@pytest.fixture
 def scoped(operator, namespace, in_place_of):
     with in_place_of(operator, f"scoped-{secrets.token_hex(2)}", namespaces=[namespace]) as running:
         yield running
 
 
-def test_it_serves_its_namespace_and_may_do_nothing_elsewhere(scoped, namespace, operator):
-    elsewhere = f"else-{secrets.token_hex(3)}"
-    scoped.cluster.create_namespace(elsewhere)
+def test_it_serves_its_namespace_and_may_do_nothing_elsewhere(scoped, namespace, elsewhere):
     scoped.cluster.apply([scoped.workflow(elsewhere), scoped.workflow(namespace)])
 
     scoped.wait_condition("Ready", "True", namespace)
@@ -37,7 +43,6 @@ def test_it_serves_its_namespace_and_may_do_nothing_elsewhere(scoped, namespace,
             scoped.cluster.kubectl(
                 "auth", "can-i", verb, resource, f"--as={user}", f"--namespace={elsewhere}"
             )
-    scoped.cluster.delete_namespace(elsewhere)
 
 
 def test_it_may_read_no_secret_anywhere(operator):

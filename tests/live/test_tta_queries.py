@@ -5,7 +5,6 @@ in units of what the objective allows. docs/migrate.md says so.
 """
 
 import math
-import socket
 import subprocess
 import sys
 
@@ -89,9 +88,7 @@ app.run(host="127.0.0.1", port=int(sys.argv[1]))
 
 @pytest.fixture(scope="module")
 def prometheus():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = lone.free_port()
     # In a process of its own: other tests use up the names that a process tells apart.
     program = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, str(port)],

@@ -14,12 +14,9 @@ def test_a_restart_writes_nothing_where_prometheus_is_asked_too(orders):
         lambda: orders.operator.status(orders.namespace)["summary"]["targets"] == "2/2",
         "both targets",
     )
-    pod = orders.operator.release.containers[0]
-    pod.stop()
-    mark = orders.operator.cluster.audit_mark()
+    with orders.operator.resting():
+        mark = orders.operator.cluster.audit_mark()
 
-    pod.restart()
-    pod.wait_ready()
     orders.operator.wait(
         lambda: orders.operator.metric("flowgauge_verifications_total") > 2, "two looks"
     )

@@ -143,6 +143,8 @@ BAD = {
     workflow(namespace="5"): "metadata.namespace: must be the name of a namespace",
     f"{HEAD}metadata: orders\nspec: {{}}\n": "default/?: metadata: must be a mapping",
     workflow(spec="x"): "shop/orders: spec: input should be",
+    workflow(spec="[]"): "shop/orders: spec: input should be",
+    "[" * 3000: "is nested too deeply",
     workflow(
         spec="{}"
     ): "spec: spec.selector is needed unless scrape.mode is AnnotatedPods, Push or None",

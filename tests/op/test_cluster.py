@@ -6,8 +6,9 @@ import pytest
 
 from flowgauge_operator import errors, kinds
 from flowgauge_operator.bucket import Bucket
-from flowgauge_operator.cluster import Cluster, Meta
+from flowgauge_operator.cluster import Cluster
 from flowgauge_operator.credentials import Credentials
+from flowgauge_operator.event import Event
 from flowgauge_operator.kinds import Ref
 from flowgauge_operator.lease import Lease, LeaseStore
 from flowgauge_operator.transport import Pace
@@ -33,21 +34,6 @@ def served(scenario, *, pace=None, observe=None, credentials=None):
     return asyncio.run(main())
 
 
-def test_an_apply_creates_the_object_and_returns_its_metadata():
-    async def scenario(cluster, api):
-        meta = await cluster.apply(config_map(a="1"))
-        return meta, api.requests[-1], api.bodies[-1]
-
-    meta, request, body = served(scenario)
-
-    assert meta == Meta("settings", "shop", "uid-1", "1", None)
-    assert request == (
-        "PATCH",
-        "/api/v1/namespaces/shop/configmaps/settings?fieldManager=flowgauge&force=true",
-    )
-    assert body == config_map(a="1")
-
-
 def test_behind_a_fence_nothing_is_written_but_the_lease_and_everything_is_read():
     async def scenario(cluster, api):
         await cluster.apply(config_map(a="1"))
@@ -58,71 +44,12 @@ def test_behind_a_fence_nothing_is_written_but_the_lease_and_everything_is_read(
         with pytest.raises(errors.Fenced):
             await cluster.delete(kinds.ref_of(config_map()))
         with pytest.raises(errors.Fenced):
-            await cluster.event(
-                ORDERS, reason="R", note="n", action="A", is_warning=False, instance="i"
-            )
+            await cluster.post(Event(ORDERS, "R", "n", "A", is_warning=False, instance="i"))
         asked = len(api.requests) - before
         await LeaseStore(cluster, "system", "x").write(Lease("one", 10))
         return asked, (await cluster.get(kinds.ref_of(config_map())))["data"]
 
     assert served(scenario) == (0, {"a": "1"})
-
-
-def test_applying_the_same_again_changes_nothing():
-    async def scenario(cluster, _api):
-        first = await cluster.apply(config_map(a="1"))
-        return first, await cluster.apply(config_map(a="1")), await cluster.apply(config_map(a="2"))
-
-    first, again, changed = served(scenario)
-
-    assert first == again
-    assert changed.resource_version == "2"
-
-
-def test_a_status_is_applied_by_its_own_manager():
-    async def scenario(cluster, api):
-        api.put(kinds.WORKFLOW, "orders", "shop", spec={})
-        await cluster.apply_status(ORDERS, {"observedGeneration": 3})
-        return api.requests[-1][1], api.bodies[-1]
-
-    path, body = served(scenario)
-
-    assert path.endswith(
-        "/monitoredworkflows/orders/status?fieldManager=flowgauge-status&force=true"
-    )
-    assert body == {
-        "apiVersion": "flowgauge.dev/v1alpha1",
-        "kind": "MonitoredWorkflow",
-        "metadata": {"name": "orders", "namespace": "shop"},
-        "status": {"observedGeneration": 3},
-    }
-
-
-def test_a_status_of_an_object_that_is_gone_is_not_found():
-    async def scenario(cluster, _api):
-        with pytest.raises(errors.NotFound):
-            await cluster.apply_status(ORDERS, {})
-
-    served(scenario)
-
-
-def test_deleting_what_is_gone_is_fine():
-    async def scenario(cluster, api):
-        api.put(kinds.CONFIG_MAP, "settings", "shop")
-        ref = Ref(kinds.CONFIG_MAP, "shop", "settings")
-        return await cluster.delete(ref), await cluster.delete(ref)
-
-    assert served(scenario) == (True, False)
-
-
-def test_a_namesake_is_not_deleted():
-    async def scenario(cluster, api):
-        api.put(kinds.CONFIG_MAP, "settings", "shop")
-        with pytest.raises(errors.Conflict):
-            await cluster.delete(Ref(kinds.CONFIG_MAP, "shop", "settings", uid="another"))
-        return list(api.objects)
-
-    assert served(scenario) == [("configmaps", "shop", "settings")]
 
 
 def test_a_list_comes_in_chunks():
@@ -193,52 +120,6 @@ def test_permissions_are_asked_for():
         "subresource": "status",
         "namespace": "shop",
     }
-
-
-def test_an_event_tells_about_an_object():
-    async def scenario(cluster, api):
-        ref = Ref(kinds.WORKFLOW, "shop", "orders", uid="u1")
-        await cluster.event(
-            ref,
-            reason="Repaired",
-            note="é" * 2000,
-            action="Apply",
-            is_warning=True,
-            instance="pod-1",
-        )
-        return api.bodies[-1]
-
-    body = served(scenario)
-
-    assert body["regarding"] == {
-        "apiVersion": "flowgauge.dev/v1alpha1",
-        "kind": "MonitoredWorkflow",
-        "name": "orders",
-        "namespace": "shop",
-        "uid": "u1",
-    }
-    assert (body["type"], body["reason"], body["action"]) == ("Warning", "Repaired", "Apply")
-    assert body["metadata"]["namespace"] == "shop"
-    assert len(body["note"].encode()) <= 1024
-    assert body["note"].endswith("é…")
-
-
-def test_a_lease_is_swapped_only_if_it_has_not_moved():
-    async def scenario(cluster, _api):
-        store = LeaseStore(cluster, "system", "flowgauge")
-        absent = await store.read()
-        first = await store.write(Lease("one", 15))
-        await store.write(Lease("two", 15, version=first.version))
-        with pytest.raises(errors.Conflict):
-            await store.write(Lease("three", 15, version=first.version))
-        with pytest.raises(errors.Conflict):
-            await store.write(Lease("four", 15))
-        return absent, await store.read()
-
-    absent, held = served(scenario)
-
-    assert absent is None
-    assert held.holder == "two"
 
 
 @pytest.mark.parametrize(

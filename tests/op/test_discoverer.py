@@ -32,15 +32,24 @@ class MemoryCluster:
     async def apply(self, manifest, *, only_new=False, manager="", force=True):
         self._called("create" if only_new else "apply", force)
         assert manager == "flowgauge-discovery"
-        labels = manifest["metadata"].get("labels", {})
-        self.put(manifest["spec"], labels, manifest["metadata"]["annotations"])
+        # Other turns go on meanwhile.
+        await asyncio.sleep(0)
+        made = manifest["metadata"]
+        self.put(manifest["spec"], made["labels"], made["annotations"], name=made["name"])
         return SimpleNamespace(uid="u1")
 
-    def put(self, spec, labels=None, annotations=None, writers=("flowgauge-discovery",)):
+    def put(
+        self,
+        spec,
+        labels=None,
+        annotations=None,
+        writers=("flowgauge-discovery",),
+        name="orders",
+    ):
         fields = [
             {"manager": m, "operation": "Update", "fieldsV1": {"f:spec": {}}} for m in writers
         ]
-        metadata = {"name": "orders", "namespace": "shop", "uid": "u1", "resourceVersion": "7"}
+        metadata = {"name": name, "namespace": "shop", "uid": "u1", "resourceVersion": "7"}
         metadata |= {"generation": 1, "managedFields": fields}
         metadata |= {"labels": labels or {}, "annotations": annotations or {}}
         self.cache.put_workflow({"metadata": metadata, "spec": spec})
@@ -52,8 +61,8 @@ class MemoryCluster:
     async def delete(self, ref, *, uid=None, version=None):
         self._called("delete", uid, version)
 
-    async def event(self, ref, *, reason, note, **_):
-        self._called("event", ref.kind.kind, reason)
+    async def post(self, event):
+        self._called("event", event.ref.kind.kind, event.reason)
 
 
 @pytest.fixture
@@ -228,6 +237,20 @@ def test_a_complaint_is_told_once_and_not_again_after_a_restart(scene):
     assert [p.reason for p in scene.discoverer.remarks(FLOW)] == ["InvalidAnnotation"]
 
 
+def test_as_many_as_are_allowed_are_made_also_at_once_and_beside_those_by_hand(scene):
+    scene.cluster.put({}, name="by-hand", writers=("kubectl",))
+    workflows = ("one", "two", "three")
+    for name in workflows:
+        scene.pods.put(pod(name, workflow=name))
+
+    async def at_once():
+        turns = (scene.discoverer.turn(Key("pods", "shop", name)) for name in workflows)
+        await asyncio.gather(*turns)
+
+    asyncio.run(at_once())
+    assert (verbs(scene).count("create"), scene.discoverer.refused) == (2, 1)
+
+
 def test_refusals_are_counted_all_and_told_ten_times(scene):
     for number in range(30):
         scene.pods.put(pod(f"p{number}", workflow=f"No {number}"))
@@ -241,6 +264,19 @@ def test_refusals_are_counted_all_and_told_ten_times(scene):
     for number in range(30):
         scene.pods.drop(f"p{number}")
         scene.turn(Key("pods", "shop", f"No {number}"))
+    assert scene.discoverer.refused == 0
+
+
+def test_what_a_quota_refuses_is_told_once_and_made_when_there_is_room(scene):
+    scene.pods.put(pod())
+    for told in (["create", "event"], ["create"]):
+        scene.cluster.refusals["create"] = errors.Forbidden(403, "Forbidden", "exceeded quota: q")
+        assert scene.turn() == 60
+        assert verbs(scene) == told
+    assert scene.discoverer.refused == 1
+
+    assert scene.turn() is None
+    assert verbs(scene) == ["create", "event"]
     assert scene.discoverer.refused == 0
 
 

@@ -13,6 +13,8 @@ def entry(manager, operation="Apply", fields="f:spec", **more):
 
 OURS = entry("flowgauge-discovery")
 STATUS = entry("flowgauge-status", fields="f:status", subresource="status")
+LAST = "kubectl.kubernetes.io/last-applied-configuration"
+SAID, DECLARED = '{"spec": {"profile": "contd"}}', {"profile": "contd"}
 
 
 def body(*written, annotations=None, labels=None):
@@ -30,26 +32,40 @@ def test_without_the_mark_it_was_made_by_hand(labels):
 
 
 @pytest.mark.parametrize(
-    ("others", "annotations", "is_taken", "is_declared"),
+    ("others", "annotations", "is_taken", "declared"),
     [
-        ((), {}, False, False),
-        ((STATUS,), {}, False, False),
-        ((entry("kubectl-label", "Update", "f:metadata"),), {}, False, False),
-        ((entry("kubectl-edit", "Update"),), {}, True, False),
-        ((entry("flux"),), {}, True, True),
+        ((), {}, False, None),
+        ((STATUS,), {}, False, None),
+        ((entry("kubectl-label", "Update", "f:metadata"),), {}, False, None),
+        ((entry("kubectl-edit", "Update"),), {}, True, None),
+        ((entry("flux"),), {}, True, {}),
+        ((entry("kubectl-client-side-apply", "Update"),), {LAST: SAID}, True, DECLARED),
+        ((entry("flux"), entry("kubectl-client-side-apply", "Update")), {LAST: SAID}, True, {}),
+        # Applied with the values that it has already.
         (
-            (entry("kubectl-client-side-apply", "Update"),),
-            {"kubectl.kubernetes.io/last-applied-configuration": "{}"},
+            (entry("kubectl-client-side-apply", "Update", "f:metadata"),),
+            {LAST: SAID},
             True,
-            True,
+            DECLARED,
         ),
+        ((), {LAST: "{"}, False, None),
+        ((), {LAST: '{"spec": []}'}, False, None),
     ],
 )
-def test_who_wrote_the_spec_has_taken_it_over(others, annotations, is_taken, is_declared):
+def test_who_wrote_the_spec_has_taken_it_over(others, annotations, is_taken, declared):
     found = mark.of(body(OURS, *others, annotations=annotations))
 
-    assert (found.is_taken, found.is_taken and found.is_declared) == (is_taken, is_declared)
+    assert (found.is_taken, found.declared) == (is_taken, declared)
     assert found.is_ours
+
+
+def test_a_mark_that_is_declared_stays():
+    said = '{"metadata": {"labels": {"flowgauge.dev/discovered": "true"}}, "spec": {}}'
+
+    found = mark.of(body(OURS, annotations={LAST: said}))
+
+    assert found.is_taken
+    assert not found.is_ours
 
 
 def test_what_was_let_go_is_not_ours():

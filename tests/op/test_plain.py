@@ -1,6 +1,7 @@
 """`flowgauge generate --target prometheus`: files for a Prometheus without Kubernetes. That the real programs take them is in tests/compose."""
 
 import json
+from importlib import resources
 
 import pytest
 import yaml
@@ -261,6 +262,8 @@ def test_what_cannot_be_is_told_and_nothing_is_written(generate, capsys, text, f
         (["--target=prometheus", "--out=x", "--targets=orders=a"], "'orders=a': write HOST:PORT"),
         (["--target=prometheus", "--out=x", "--pushgateway=http://a"], "write HOST:PORT, several"),
         (["--target=prometheus", "--out=x", "--secrets-path=run"], "begins with a slash"),
+        (["--target=prometheus", "--out="], "argument --out: '': write the path of a folder"),
+        (["--target=prometheus", "--out=x", "--dashboards-path=d"], "write a path that begins with a slash"),
         (["--target=compose"], "invalid choice: 'compose'"),
     ],
 )  # fmt: skip
@@ -437,3 +440,32 @@ def test_validate_reads_where_the_targets_are(tmp_path, capsys):
 def test_one_address_is_named_once():
     assert targets.addresses("a:1, a:1") == ("a:1",)
     assert targets.given("shop/a=b:1") == ("shop/a", Targets(addresses=("b:1",)))
+
+
+def test_annotated_pods_are_found_by_no_selector_here_either(generate, capsys):
+    code, files = generate(workflow(spec="{scrape: {mode: AnnotatedPods}}", where="a:1"))
+
+    assert (code, capsys.readouterr().err) == (0, "")
+    assert scraped(files)["static_configs"] == [{"targets": ["a:1"]}]
+
+
+def test_a_run_without_a_workflow_removes_nothing(generate, capsys):
+    _, before = generate(workflow(where="a:1"))
+    contd = resources.files("flowgauge.profiles").joinpath("builtin/contd.yaml").read_text()
+    profile = yaml.safe_load(contd) | {"metadata": {"name": "mine"}}
+
+    code, after = generate(yaml.safe_dump(profile))
+
+    assert (code, after) == (1, before)
+    assert "there is no MonitoredWorkflow in " in capsys.readouterr().err
+
+
+def test_what_kubectl_prints_is_read(generate):
+    items = [yaml.safe_load(workflow(name, where="a:1").removesuffix("---\n")) for name in "ab"]
+    items[0]["metadata"] |= {"uid": "u", "resourceVersion": "7", "generation": 2}
+    items[0]["status"] = {"conditions": []}
+
+    code, files = generate(yaml.safe_dump({"apiVersion": "v1", "kind": "List", "items": items}))
+
+    assert code == 0
+    assert {"rules/shop_a.yml", "rules/shop_b.yml"} <= files.keys()

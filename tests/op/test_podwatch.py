@@ -109,7 +109,7 @@ def test_a_deleted_pod_is_forgotten():
         [line("ERROR", {"kind": "Status", "code": 410, "message": "too old"})],
     ],
 )
-def test_after_a_gap_a_list_tells_what_was_deleted_meanwhile(end):
+def test_after_a_gap_a_list_tells_what_was_deleted_meanwhile(end, caplog):
     cluster, pods = Stream([pod("a", workflow="orders")], end), Pods()
     told = []
     changed = PodWatch(cluster, pods, told.extend)
@@ -123,6 +123,7 @@ def test_after_a_gap_a_list_tells_what_was_deleted_meanwhile(end):
 
     assert (len(pods), told[-1]) == (0, ORDERS)
     assert [verb for verb, _ in cluster.asked] == ["list", "watch", "list", "watch"]
+    assert caplog.text == ""
 
 
 def test_a_bookmark_moves_the_place_where_a_watch_goes_on():
@@ -144,6 +145,22 @@ def test_a_missing_permission_is_named_and_nothing_counts_as_gone(denied, caplog
     assert (told, cluster.asked, watch.is_known("shop")) == ([], [], False)
     verb, resource = denied.split()
     assert f"the operator may not {verb} {resource}" in caplog.text
+
+
+def test_when_a_permission_is_taken_away_pods_stay_and_nothing_is_known_any_more():
+    refused = errors.Forbidden(403, "Forbidden", "may not watch")
+    cluster, pods = Stream([pod("a", workflow="orders")], refused), Pods()
+    watch = PodWatch(cluster, pods, lambda _places: None, look_seconds=0.01)
+
+    async def run():
+        await watch.begin()
+        assert watch.is_known("shop")
+        cluster.denied = "list pods"
+        await until_silent(cluster, watch)
+
+    asyncio.run(run())
+
+    assert (watch.is_known("shop"), len(pods)) == (False, 1)
 
 
 def test_each_namespace_is_known_by_itself():

@@ -60,8 +60,8 @@ class MemoryCluster:
             return self.stored[ref.kind.kind]
         raise errors.NotFound(404, "NotFound", "not found")
 
-    async def event(self, ref, **_):
-        self.calls.append(("event", ref.kind.kind))
+    async def post(self, event):
+        self.calls.append(("event", event.ref.kind.kind))
 
 
 def body(generation=1):
@@ -350,6 +350,46 @@ def test_a_workflow_that_cannot_be_rendered_keeps_no_others_waiting(turn):
 
     assert turn.cache.shares("shop").is_judged
     assert not turn.cache.shares("shop").is_known
+
+
+def scraped(turn):
+    """The names of the workflows whose pods the PodMonitor scrapes."""
+    (endpoint,) = turn.cluster.stored["PodMonitor"]["spec"]["podMetricsEndpoints"]
+    return endpoint["relabelings"][0]["regex"].split("|")
+
+
+def annotated_body(name, **spec):
+    metadata = body()["metadata"] | {"name": name, "uid": f"u-{name}"}
+    return {"metadata": metadata, "spec": {"scrape": {"mode": "AnnotatedPods"}} | spec}
+
+
+def test_pods_of_a_workflow_that_cannot_be_rendered_are_scraped_on_after_a_restart(turn):
+    turn.cache.put_workflow(annotated_body("orders"))
+    turn.cache.put_workflow(annotated_body("other", profile="contd"))
+    turn.run()
+    asyncio.run(turn.reconciler.reconcile(KEY._replace(name="other")))
+    shared_turn(turn)
+    assert scraped(turn) == ["orders", "other"]
+
+    # As an operator that has just been started knows it.
+    turn.cache.expected.clear()
+    turn.cache.put_workflow(annotated_body("never", profile="nobodys"))
+    turn.cache.put_workflow(annotated_body("other", profile="nobodys"))
+    for name in ("never", "other", "orders"):
+        asyncio.run(turn.reconciler.reconcile(KEY._replace(name=name)))
+    assert shared_turn(turn) == [("get", "PodMonitor")]
+    assert scraped(turn) == ["orders", "other"]
+
+    turn.cache.drop_workflow(KEY)
+    assert shared_turn(turn) == [("apply", "PodMonitor")]
+    assert scraped(turn) == ["other"]
+    (endpoint,) = turn.cluster.stored["PodMonitor"]["spec"]["podMetricsEndpoints"]
+    assert endpoint["relabelings"][4]["replacement"] == "9090"
+
+    turn.cache.put_workflow(annotated_body("other", profile="workflow"))
+    asyncio.run(turn.reconciler.reconcile(KEY._replace(name="other")))
+    shared_turn(turn)
+    assert turn.cache.kept.keys() == {KEY._replace(name="never")}
 
 
 def by_grafana_operator(turn):

@@ -179,7 +179,7 @@ def test_a_thousand_workflows_fit_into_one_monitor():
 
     manifest = annotated.monitor("shop", found, {})
 
-    assert len(str(manifest)) < 20_000
+    assert len(str(manifest)) < 70_000
     (endpoint,) = manifest["spec"]["podMetricsEndpoints"]
     assert len(endpoint["relabelings"]) < 20
 
@@ -188,6 +188,52 @@ def test_the_order_of_workflows_says_nothing():
     bodies = [workflow("a", profile="contd"), workflow("b"), workflow("c", port=1)]
 
     assert monitor(*bodies) == monitor(*reversed(bodies))
+
+
+FOUND = [
+    Pods("a.b", "9090", "/metrics", "15s", "10s"),
+    Pods("axb", "metrics", "/m", "7s", "7s", "7000", "/fixed"),
+    Pods("b", "metrics", "/metrics", "15s", "10s", "", "/own"),
+    Pods("c", "9090", "/metrics", "1m", "10s", "web"),
+]
+
+
+def test_what_each_workflow_asked_for_can_be_read_from_the_monitor():
+    manifest = annotated.monitor("shop", FOUND, {})
+
+    assert list(annotated.recorded(manifest).values()) == FOUND
+
+
+def test_of_too_many_workflows_the_monitor_keeps_no_record():
+    many = [Pods(f"w{i:062}", "metrics", "/metrics", "15s", "10s") for i in range(2500)]
+
+    manifest = annotated.monitor("shop", many, {})
+
+    assert manifest["metadata"]["annotations"] == {}
+    assert len(str(annotated.monitor("shop", many[:2000], {})["metadata"])) < 256 * 1024
+    assert annotated.recorded(manifest) == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "7",
+        '[[["orders"],"1","/","15s","10s"]]',
+        '{"orders": 1}',
+        '["orders"]',
+        '[["orders","1"]]',
+        '[["orders",1,"/","15s","10s"]]',
+        '[["orders","1","/","soon","10s"]]',
+        '[["orders","1","/",15,"10s"]]',
+        "[" * 100_000,
+    ],
+)
+def test_a_record_that_makes_no_sense_says_nothing(text):
+    manifest = {"metadata": {"annotations": {"flowgauge.dev/pods": text}}}
+
+    assert annotated.recorded(manifest) == {}
 
 
 def test_it_can_be_generated_without_a_cluster():

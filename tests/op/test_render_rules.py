@@ -382,6 +382,14 @@ def warnings(rendered):
                 " ratio of 1: over 1d (possible from 28.58 % on); it still fires over 3d"
             ),
         ),
+        (
+            0.999,
+            "30d",
+            (
+                "at 0.999 % part of the ticket alert can never fire and is left out, because its threshold is above an error"
+                " ratio of 1: over 1d (possible from 66.67 % on); it still fires over 3d; it is in percent: is 99.9 meant?"
+            ),
+        ),
     ],
 )
 def test_an_alert_that_can_never_fire_is_told(objective, window, message):

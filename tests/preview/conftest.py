@@ -1,6 +1,5 @@
 """A real Prometheus with a history of an hour: a healthy run each minute, a failure now and then, a gap in the middle."""
 
-import socket
 import subprocess
 import sys
 import time
@@ -8,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rig import fetch
-from rig.process import Process
+from rig import lone
 from rig.pytest_plugin import binary
 
 sys.path.insert(
@@ -52,25 +50,7 @@ def history(tmp_path_factory):
     """The URL of a Prometheus that knows the history, and when it ends."""
     folder, end = tmp_path_factory.mktemp("history"), int(time.time()) // 60 * 60 - 3600
     (folder / "history.txt").write_text(openmetrics(end), encoding="utf-8")
-    (folder / "prometheus.yaml").write_text("global: {}\n", encoding="utf-8")
     blocks = ["tsdb", "create-blocks-from", "openmetrics", folder / "history.txt", folder / "tsdb"]
     subprocess.run([binary("promtool"), *blocks], check=True, capture_output=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{probe.getsockname()[1]}"
-    process = Process(
-        "prometheus",
-        [
-            binary("prometheus"),
-            f"--config.file={folder / 'prometheus.yaml'}",
-            f"--storage.tsdb.path={folder / 'tsdb'}",
-            f"--web.listen-address={url.removeprefix('http://')}",
-        ],
-        log=folder / "prometheus.log",
-    )
-    process.start()
-    try:
-        process.wait_ready(lambda: fetch.is_ok(f"{url}/-/ready"), 60)
-        yield url, end
-    finally:
-        process.stop()
+    with lone.served("global: {}\n", folder) as running:
+        yield running.url, end

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -144,10 +143,7 @@ def test_what_is_pushed_can_be_asked_for(stack):
     if stack.is_given:
         pytest.skip("a given cluster has a Pushgateway of its own, or none")
     url = stack.start_pushgateway()
-    request = urllib.request.Request(
-        f"{url}/metrics/job/batch", data=b"pushed_value 7\n", method="POST"
-    )
-    urllib.request.urlopen(request, timeout=5).close()
+    fetch.send(f"{url}/metrics/job/batch", b"pushed_value 7\n", form="text/plain")
 
     (sample,) = stack.wait_for(
         lambda: stack.prometheus_query('pushed_value{job="batch"}'), 20, "the pushed metric"

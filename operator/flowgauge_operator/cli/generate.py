@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from flowgauge_operator import folder, layout, values
+from flowgauge_operator import folder, layout, names, values
 from flowgauge_operator.cli import flag, plain, product, source
 from flowgauge_operator.cli.flag import reader
 from flowgauge_operator.cli.source import InputError
@@ -94,17 +94,25 @@ def _dashboards(parser: argparse.ArgumentParser) -> None:
 def _folder(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out",
-        type=Path,
+        type=reader(_path),
         metavar="DIR",
         help="write a file for each object into this folder instead of printing, and the dashboards as plain JSON; files that"
         " an earlier run wrote and that are no longer wanted are removed",
     )
     parser.add_argument(
         "--dashboards-path",
+        type=reader(values.absolute_path),
         default="/var/lib/grafana/dashboards",
         metavar="PATH",
         help="with --out: where Grafana finds the folder `dashboards`",
     )
+
+
+def _path(text: str) -> Path:
+    if not text:
+        # A variable of a shell that is not set; it would be the folder in which one is.
+        raise ValueError("write the path of a folder")
+    return Path(text)
 
 
 def run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
@@ -117,6 +125,11 @@ def run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     options = _options(arguments)
     found = source.objects(source.texts(arguments.filename))
     known = source.vocabularies([*source.given(arguments.profile), *found.profiles])
+    if not found.workflows:
+        # Taken for "none is wanted", it would remove all that an earlier run wrote.
+        raise InputError(
+            f"there is no {names.KIND} in {', '.join(arguments.filename)}; add its file by -f"
+        )
     if arguments.out is not None:
         _check_once(found.workflows)
     if arguments.target == "prometheus":

@@ -127,9 +127,12 @@ def faults(body: dict[str, Any]) -> list[str]:
 
 
 def without_pods(body: dict[str, Any]) -> dict[str, Any]:
-    """The same workflow with a selector: it selects nothing here, so nobody has to write one."""
-    spec = body.get("spec") or {}
+    """The same workflow with a selector where its mode needs one: it selects nothing here, so nobody has to write it."""
+    spec = {} if body.get("spec") is None else body["spec"]
     if not isinstance(spec, dict) or "selector" in spec:
+        return body
+    scrape = spec.get("scrape")
+    if isinstance(scrape, dict) and scrape.get("mode") == "AnnotatedPods":
         return body
     nothing = {"matchLabels": {names.WORKFLOW: ""}}
     return {**body, "spec": {**spec, "selector": nothing}}

@@ -140,9 +140,20 @@ def title(body: dict[str, Any]) -> str:
 
 def _loaded(text: str, source: str) -> list[Any]:
     try:
-        return list(yaml.load_all(text, Loader=_Loader))
+        documents = list(yaml.load_all(text, Loader=_Loader))
     except yaml.YAMLError as error:
         raise InputError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise InputError(f"{source} is nested too deeply; no object of ours is") from error
+    return [body for document in documents for body in _listed(document)]
+
+
+def _listed(document: Any) -> list[Any]:
+    """The objects of a document: `kubectl get --output yaml` prints one List."""
+    items = document.get("items") if isinstance(document, dict) else None
+    if isinstance(items, list) and str(_kind(document)).endswith("List"):
+        return items
+    return [document]
 
 
 def _kind(body: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from typing import Any
 
@@ -37,9 +38,20 @@ def register(commands: Any) -> None:
 def _cluster(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("which cluster")
     group.add_argument(
-        "--kubeconfig", metavar="FILE", help="$KUBECONFIG or ~/.kube/config by default"
+        "--kubeconfig", default="", metavar="FILE", help="$KUBECONFIG or ~/.kube/config by default"
     )
-    group.add_argument("--context", metavar="NAME", help="the current one by default")
+    group.add_argument("--context", default="", metavar="NAME", help="the current one by default")
+    group.add_argument(
+        "--as", dest="impersonate", default="", metavar="USER",
+        help="ask as this user, whom you must be allowed to impersonate; that of the kubeconfig by default",
+    )  # fmt: skip
+    group.add_argument(
+        "--as-group", dest="impersonate_group", action="append", default=[], metavar="GROUP",
+        help="and as a member of this group; may be repeated",
+    )  # fmt: skip
+    group.add_argument(
+        "--as-uid", dest="impersonate_uid", default="", metavar="UID", help="and with this uid"
+    )
     group.add_argument(
         "-n", "--namespace", default="", metavar="NAME", help="of the workflow; that of the context by default"
     )  # fmt: skip
@@ -82,10 +94,17 @@ def _output(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def _is_name(text: str) -> bool:
+    return re.fullmatch(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", text) is not None
+
+
 def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     space, slash, name = arguments.workflow.rpartition("/")
-    if slash and (not space or not name or "/" in space):
+    if arguments.workflow and not (_is_name(name) and (_is_name(space) or not slash)):
         parser.error(f"{arguments.workflow!r} names no workflow: write NAMESPACE/NAME, or -n NAMESPACE NAME")  # fmt: skip
+    for flag in ("namespace", "operator_namespace"):
+        if (given := getattr(arguments, flag)) and not _is_name(given):
+            parser.error(f"--{flag.replace('_', '-')} {given!r} is no name of a namespace")
     if space and arguments.namespace and space != arguments.namespace:
         parser.error(f"{arguments.workflow} and --namespace {arguments.namespace} contradict each other")  # fmt: skip
     try:

@@ -1,26 +1,23 @@
-"""Speak to the API server, and to Prometheus and Alertmanager. The only module here that knows `kubernetes` and HTTP.
+"""Speak to the API server, and to Prometheus and Alertmanager. The only module here that knows HTTP.
 
-The official client reads the kubeconfig and runs credential plugins; requests go through its pool of connections as plain
-JSON. Nothing is written but access reviews, nothing here asks for Secrets, and every request has a time-out.
+Requests go through the pool of connections that `connecting` made, as plain JSON. Nothing is written but access reviews,
+nothing here asks for Secrets, and every request has a time-out.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
 import re
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urlencode, urlsplit, urlunsplit
+from urllib.parse import unquote, urlencode, urlsplit, urlunsplit
 
 import urllib3
-from kubernetes import client, config
 
+from flowgauge_operator.doctor.impersonation import Impersonation
 from flowgauge_operator.doctor.places import Way
 from flowgauge_operator.doctor.snapshot import Bodies, Unseen
 
@@ -30,19 +27,25 @@ _AT_ONCE = 8
 _PAGE = 500
 
 
-class ClusterError(Exception):
-    """The cluster cannot be asked at all; the message says why."""
-
-
 class Api:
-    """One API server, as one user. Every answer is decoded JSON or an `Unseen`; nothing raises but `connect`."""
+    """One API server, as one user. Every answer is decoded JSON or an `Unseen`; nothing raises.
 
-    def __init__(self, settings: Any, timeout: float) -> None:
-        self._settings = settings
+    `token` is what the header Authorization says now; `pool` sends, as a pool manager of urllib3.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        pool: Any,
+        token: Callable[[], str],
+        impersonation: Impersonation,
+        timeout: float,
+    ) -> None:
+        self.address = address.rstrip("/")
+        self._pool = pool
+        self._token = token
+        self.impersonation = impersonation
         self._timeout = timeout
-        self._pool = client.ApiClient(settings).rest_client.pool_manager
-        self._lock = threading.Lock()
-        self.address = str(settings.host).rstrip("/")
         self.date: datetime | None = None
 
     def get(self, path: str, **query: str | Sequence[str]) -> Any:
@@ -90,65 +93,17 @@ class Api:
             return answer
         status, data, date = answer
         self.date = date or self.date
-        return _decoded(status, data, _right(method, path))
+        right = _right(method, path)
+        return _decoded(status, data, right and f"{right}{self.impersonation.flags()}")
 
-    def _headers(self) -> dict[str, str]:
-        with self._lock:
-            # The key was renamed in 36.0.1; asking for it renews a token that has expired.
-            keys = map(self._settings.get_api_key_with_prefix, ("BearerToken", "authorization"))
-            token = next(filter(None, keys), None)
+    def _headers(self) -> urllib3.HTTPHeaderDict:
+        token = self._token()
         found = {"Accept": "application/json", "User-Agent": "flowgauge-doctor"}
-        return found | ({"Authorization": str(token)} if token else {})
-
-
-def connect(kubeconfig: str | None, context: str | None, timeout: float) -> tuple[Api, str]:
-    """The API server of a kubeconfig, else of the pod that we are in; with the namespace of the context.
-
-    Raises:
-        ClusterError: there are no credentials, or they cannot be used.
-    """
-    settings = client.Configuration()
-    load: Any = config.load_config
-    try:
-        with _listening() as heard:
-            load(config_file=kubeconfig, context=context, client_configuration=settings)
-        api, namespace = Api(settings, timeout), _namespace(kubeconfig, context)
-    except Exception as problem:  # the plugin's own errors are of any type
-        told = " ".join(str(problem).split()) or type(problem).__name__
-        raise ClusterError(
-            f"no credentials for a cluster: {told}; name a kubeconfig by --kubeconfig or KUBECONFIG, and a context by"
-            " --context"
-        ) from problem
-    if heard:
-        raise ClusterError(f"the credential plugin of the kubeconfig failed: {'; '.join(heard)}")
-    return api, namespace
-
-
-@contextlib.contextmanager
-def _listening() -> Iterator[list[str]]:
-    """What is logged as an error meanwhile: the client logs that a plugin failed, and goes on as nobody."""
-    heard: list[str] = []
-
-    class Listener(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            heard.append(" ".join(record.getMessage().split()))
-
-    listener = Listener(logging.ERROR)
-    logging.getLogger().addHandler(listener)
-    try:
-        yield heard
-    finally:
-        logging.getLogger().removeHandler(listener)
-
-
-def _namespace(kubeconfig: str | None, context: str | None) -> str:
-    known: Any = config.list_kube_config_contexts  # untyped in some versions
-    try:
-        contexts, active = known(config_file=kubeconfig)
-    except config.ConfigException:  # in a pod
-        return "default"
-    chosen = next((one for one in contexts if one["name"] == context), active)
-    return str(chosen["context"].get("namespace") or "default")
+        found |= {"Authorization": token} if token else {}
+        headers = urllib3.HTTPHeaderDict(found)
+        for name, value in self.impersonation.headers():
+            headers.add(name, value)
+        return headers
 
 
 class Outside:
@@ -156,10 +111,11 @@ class Outside:
 
     def __init__(self, url: str, token: str, ca_file: str, timeout: float) -> None:
         parts = urlsplit(url)
-        self._url = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")
+        bare = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="")
+        self._url = urlunsplit(bare).rstrip("/")
         self._headers = {"Accept": "application/json"}
         if parts.username:
-            login = f"{parts.username}:{parts.password or ''}"
+            login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
             self._headers |= urllib3.make_headers(basic_auth=login)
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
@@ -183,8 +139,12 @@ def together(asked: Mapping[Any, Callable[[], Any]]) -> dict[Any, Any]:
         except Exception as problem:
             return Unseen(f"{type(problem).__name__}: {problem}")
 
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    pool = ThreadPoolExecutor(_AT_ONCE)
+    try:
         return dict(zip(asked, pool.map(safe, asked.values()), strict=True))
+    finally:
+        # Where somebody has interrupted us, what has not begun shall not begin.
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _sent(
@@ -195,12 +155,14 @@ def _sent(
     body: Mapping[str, Any] | None,
     timeout: float,
 ) -> tuple[int, bytes, datetime | None] | Unseen:
-    content = {"Content-Type": "application/json"} if body is not None else {}
+    sent = urllib3.HTTPHeaderDict(headers)
+    if body is not None:
+        sent["Content-Type"] = "application/json"
     try:
         response = pool.request(
             method,
             url,
-            headers={**headers, **content},
+            headers=sent,
             body=json.dumps(body) if body is not None else None,
             timeout=urllib3.Timeout(connect=min(5.0, timeout), read=timeout),
             retries=False,
@@ -210,7 +172,7 @@ def _sent(
         with response:
             data = response.read(_LARGEST + 1, decode_content=True)
             response.release_conn()
-    except (urllib3.exceptions.HTTPError, OSError, ValueError) as problem:
+    except (urllib3.exceptions.HTTPError, OSError, ValueError, OverflowError) as problem:
         return Unseen(_words(problem))
     if len(data) > _LARGEST:
         return Unseen("the answer is too large")

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import shutil
 import sys
 from importlib import metadata
 from pathlib import Path
 
-from flowgauge_operator.doctor import asking, diagnosis, gather, report
-from flowgauge_operator.doctor.asking import ClusterError
+from flowgauge_operator.doctor import connecting, diagnosis, gather, report
+from flowgauge_operator.doctor.connecting import ClusterError, Entry
 from flowgauge_operator.doctor.gather import Request
+from flowgauge_operator.doctor.impersonation import Impersonation
 from flowgauge_operator.doctor.servers import Reach
-from flowgauge_operator.doctor.snapshot import Snapshot, Unseen
+from flowgauge_operator.doctor.snapshot import Snapshot
 
 _WIDEST = 140
 
@@ -25,7 +27,13 @@ def run(arguments: argparse.Namespace) -> int:
     except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
     findings = diagnosis.examine(seen)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # What a terminal cannot show must not end the program.
+        sys.stdout.reconfigure(errors="replace")
     if arguments.output == "json":
         sys.stdout.write(report.as_json(seen, findings))
     else:
@@ -55,10 +63,11 @@ def _seen(arguments: argparse.Namespace) -> Snapshot:
         _file(arguments.ca_file),
         arguments.timeout,
     )
-    api, namespace = asking.connect(arguments.kubeconfig, arguments.context, arguments.timeout)
-    answer = api.get("/version")
-    if isinstance(answer, Unseen) and answer.sort in ("failed", "unauthorized"):
-        raise ClusterError(f"the API server at {api.address} cannot be asked: {answer.why}")
+    taken = Impersonation(
+        arguments.impersonate, tuple(arguments.impersonate_group), arguments.impersonate_uid
+    )
+    entry = Entry(arguments.kubeconfig, arguments.context, arguments.timeout, taken)
+    api, namespace = connecting.connect(entry)
     space, _, name = arguments.workflow.rpartition("/")
     where = space or arguments.namespace or namespace
     return gather.snapshot(
@@ -74,7 +83,12 @@ def _seen(arguments: argparse.Namespace) -> Snapshot:
 
 
 def _token(path: str) -> str:
-    return Path(_file(path)).read_text(encoding="utf-8").strip() if path else ""
+    if not path:
+        return ""
+    try:
+        return Path(_file(path)).read_text(encoding="ascii").strip()
+    except UnicodeDecodeError as error:
+        raise ClusterError(f"{path} is no file with a token: it is not ASCII") from error
 
 
 def _file(path: str) -> str:

@@ -163,12 +163,13 @@ class Workflow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """A cluster at one moment. `version` is that of this command line, `user` who asks."""
+    """A cluster at one moment. `version` is that of this command line, `user` who asks; `asking_as` are flags for kubectl."""
 
     version: str
     now: datetime
     address: str = ""
     user: str = ""
+    asking_as: str = ""
     server: Body | Unseen = UNASKED
     server_time: datetime | None = None
     crds: Mapping[str, Body | Unseen] = field(default_factory=dict)
@@ -176,6 +177,7 @@ class Snapshot:
     operators: Sequence[Installed] = ()
     namespaces: Bodies = ()
     prometheuses: Bodies = ()
+    rulers: Bodies = ()
     alertmanagers: Bodies = ()
     grafanas: Bodies = ()
     prometheus_pods: Bodies = ()

@@ -122,8 +122,9 @@ def parse(body: dict[str, Any], *, default_namespace: str = "default") -> Workfl
     if not isinstance(namespace, str) or not matches(NAMESPACE, namespace):
         message = "must be the name of a namespace: lower-case letters, digits and dashes"
         raise SpecError("metadata.namespace", message)
+    given = body.get("spec")
     try:
-        spec = Spec.model_validate(body.get("spec") or {})
+        spec = Spec.model_validate({} if given is None else given)
     except ValidationError as error:
         first, *others = (
             (_dotted(("spec", *fault["loc"])), _message(fault))

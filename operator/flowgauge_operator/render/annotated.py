@@ -6,13 +6,14 @@ annotation names a workflow that is scraped so. Each container port of a pod is 
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from flowgauge.profiles import Profile
-from flowgauge_operator import names
+from flowgauge_operator import duration, names
 from flowgauge_operator.model import Workflow
 from flowgauge_operator.render import scrape
 from flowgauge_operator.render.manifest import Manifest
@@ -30,6 +31,9 @@ PORT = (
 PATH = "/[A-Za-z0-9_./~%+-]*"
 # The later wins.
 PREFIXES = ("prometheus.io", names.GROUP)
+
+# All annotations of an object may have 256 KiB.
+_LARGEST = 200_000
 
 _PORT = "__tmp_flowgauge_port"
 _NAME = "__tmp_flowgauge_port_name"
@@ -105,6 +109,7 @@ def monitor(namespace: str, found: Sequence[Pods], labels: dict[str, str]) -> Ma
                 names.SHARED: "true",
                 **labels,
             },
+            "annotations": _record(found),
         },
         "spec": {
             "selector": {},
@@ -121,6 +126,34 @@ def monitor(namespace: str, found: Sequence[Pods], labels: dict[str, str]) -> Ma
             ],
         },
     }
+
+
+def recorded(monitor: Mapping[str, Any]) -> dict[str, Pods]:
+    """What each workflow asked for when a PodMonitor was made, by name; what makes no sense is left out."""
+    annotations = (monitor.get("metadata") or {}).get("annotations") or {}
+    try:
+        found = [Pods(*entry) for entry in json.loads(annotations.get(names.PODS, "[]"))]
+    except (ValueError, TypeError, RecursionError):
+        return {}
+    return {one.workflow: one for one in found if _is_sound(one)}
+
+
+def _is_sound(pods: Pods) -> bool:
+    try:
+        duration.seconds(pods.interval)
+        duration.seconds(pods.timeout)
+    except (ValueError, TypeError):
+        return False
+    return all(isinstance(field, str) for field in pods)
+
+
+def _record(found: Sequence[Pods]) -> dict[str, str]:
+    """The annotation that outlives profiles; none where there are too many workflows for it."""
+    entries = [
+        [*one[:5], *(one[5:] if one.fixed_port or one.fixed_path else ())] for one in sorted(found)
+    ]
+    text = json.dumps(entries, separators=(",", ":"))
+    return {names.PODS: text} if len(text) <= _LARGEST else {}
 
 
 def _relabelings(found: Sequence[Pods], timing: tuple[str, str]) -> list[dict[str, Any]]:

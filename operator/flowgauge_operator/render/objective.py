@@ -284,9 +284,11 @@ def _unreachable(
         )
         rest = f"; it still fires over {duration.text(reachable[0].long)}" if reachable else ""
         what = "part of the" if reachable else "the"
+        meant = objective.objective * 100
+        share = f"; it is in percent: is {meant:.12g} meant?" if meant < 100 else ""
         yield Problem(
             "objective",
             "AlertUnreachable",
             f"at {objective.objective:.12g} % {what} {burn.tier} alert can never fire and is left out, because its"
-            f" threshold is above an error ratio of 1: {parts}{rest}",
+            f" threshold is above an error ratio of 1: {parts}{rest}{share}",
         )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from flowgauge_operator import names
 from flowgauge_operator.render import annotated, grafana, scrape
@@ -41,6 +42,11 @@ _BY_MODE: dict[str, tuple[Share, ...]] = {
 def pod_monitor(pods: Pods) -> Share:
     """The PodMonitor that scrapes annotated pods, with those of one workflow."""
     return Share(_POD_MONITOR, names.SHARED_PODS, (pods,))
+
+
+def kept(monitor: Mapping[str, Any]) -> dict[str, Share]:
+    """What each workflow needs of the PodMonitor, by name, as an existing one says it."""
+    return {name: pod_monitor(pods) for name, pods in annotated.recorded(monitor).items()}
 
 
 def united(shares: Iterable[Share]) -> list[Share]:

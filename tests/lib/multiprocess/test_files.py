@@ -22,6 +22,7 @@ from flowgauge import (
     slotfile,
     slots,
 )
+from rig import pytest_plugin
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -214,7 +215,7 @@ def small_disk(folder, body):
         check=False,
     )
     if "unshare" in done.stderr or "mount:" in done.stderr:
-        pytest.skip(f"no disk of our own: {done.stderr}")
+        pytest_plugin.unavailable(f"it needs a disk of its own: {done.stderr}")
     assert done.returncode == 0, (done.returncode, done.stderr)
     return done.stdout.splitlines(), done.stderr.splitlines()
 

@@ -215,7 +215,7 @@ def own_rights(seen: Snapshot) -> Iterator[Finding]:
         )
         remedy = "\n".join(
             f"kubectl auth can-i {r.verb} {r.resource}{f'.{r.group}' if r.group else ''}"
-            f" {f'-n {r.namespace}' if r.namespace else '--all-namespaces'}"
+            f" {f'-n {r.namespace}' if r.namespace else '--all-namespaces'}{seen.asking_as}"
             for r in denied[:1]
         )
         yield unknown(
