@@ -95,6 +95,9 @@ ORDERS = {"flowgauge.dev/workflow": "orders"}
         ({"flowgauge.dev/port": "65536", "prometheus.io/port": "2"}, "10.0.0.1:2", "/metrics"),
         ({"flowgauge.dev/port": "0"}, "10.0.0.1:80", "/metrics"),
         ({"flowgauge.dev/port": "metrics"}, "10.0.0.1:80", "/metrics"),
+        # No port has a name of 16 characters, or one without a letter: the port of the profile is meant.
+        ({"flowgauge.dev/port": "0123456789abcdef"}, "10.0.0.1:80", "/metrics"),
+        ({"flowgauge.dev/port": "8080-"}, "10.0.0.1:80", "/metrics"),
         ({"flowgauge.dev/path": "/m/x"}, "10.0.0.1:80", "/m/x"),
         ({"prometheus.io/path": "/a", "flowgauge.dev/path": "b"}, "10.0.0.1:80", "/a"),
         ({"flowgauge.dev/path": "/m?x=http://elsewhere"}, "10.0.0.1:80", "/metrics"),

@@ -23,10 +23,13 @@ FALLBACK = (
     "PodMonitor is not available: only a Prometheus that follows the pods' own prometheus.io annotations scrapes them; it"
     f" has to make the label {names.WORKFLOW_LABEL} of the annotation {names.WORKFLOW}"
 )
-# Numbers from 1 to 65535, and names of container ports, as the CRD has them.
-PORT = (
-    "[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
-    "|[a-z0-9-]*[a-z][a-z0-9-]*"
+# Numbers from 1 to 65535, and names of container ports, as the CRD has them: at most 15 characters, one of them a letter. RE2
+# cannot look ahead, so there is an alternative for each place of the first letter.
+PORT = "|".join(
+    (
+        "[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]",
+        *(f"[0-9-]{{{before}}}[a-z][a-z0-9-]{{0,{14 - before}}}" for before in range(15)),
+    )
 )
 PATH = "/[A-Za-z0-9_./~%+-]*"
 # The later wins.
