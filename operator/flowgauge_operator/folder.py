@@ -66,10 +66,8 @@ def _check(folder: Path, path: PurePosixPath, ours: Collection[str]) -> None:
 
 
 def _check_inside(folder: Path, path: PurePosixPath) -> None:
-    parts = path.parts
-    is_plain = not path.is_absolute() and parts and not {".", ".."} & set(parts)
-    # A link in the folder could lead anywhere.
-    if not is_plain or not (folder / path).parent.resolve().is_relative_to(folder.resolve()):
+    # Resolved, since a link in the folder could lead anywhere.
+    if not (folder / path).parent.resolve().is_relative_to(folder.resolve()):
         raise FolderError(
             f"{folder / path} is not inside of {folder}; remove the link that leads there"
         )

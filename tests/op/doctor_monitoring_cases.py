@@ -24,7 +24,7 @@ def alertmanager(**spec):
 
 
 # It takes other objects than ours, and may see nothing of us.
-STRANGER = scene.prometheus(ruleSelector=KPS, serviceAccountName="system")
+STRANGER = scene.prometheus(serviceMonitorSelector=KPS, serviceAccountName="system")
 STRANGER["metadata"] = STRANGER["metadata"] | {"name": "system"}
 
 

@@ -99,6 +99,10 @@ def test_a_prometheus_that_has_nothing_to_do_with_us_is_not_judged():
 
     assert [f.about for f in found(seen, "prometheus-rights")] == ["Prometheus monitoring/main"]
     assert len(found(seen, "network-policy")) == 1
+    # Whoever scrapes need not evaluate the rules: a ThanosRuler may.
+    rules = {"ruleSelector": None, "ruleNamespaceSelector": None}
+    seen = snapshot(prometheuses=[STRANGER, scene.prometheus(**rules)])
+    assert [f.about for f in found(seen, "prometheus-rights")] == ["Prometheus monitoring/main"]
 
 
 def test_an_operator_that_is_scaled_to_nothing_needs_no_lease():

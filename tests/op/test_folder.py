@@ -64,6 +64,14 @@ def test_a_file_of_somebody_else_is_not_overwritten_and_nothing_else_is_written(
     assert (tmp_path / B).read_text() == "theirs"
 
 
+def test_a_link_to_nothing_is_somebody_elses_too(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / A).symlink_to(tmp_path / "not-mounted-now")
+
+    with pytest.raises(FolderError, match=r"one\.yaml exists and was not written by us"):
+        folder.write(tmp_path, {A: "1\n"})
+
+
 def test_a_changed_file_of_ours_is_put_right(tmp_path):
     folder.write(tmp_path, {A: "1\n"})
     (tmp_path / A).write_text("edited")
@@ -71,7 +79,7 @@ def test_a_changed_file_of_ours_is_put_right(tmp_path):
     assert folder.write(tmp_path, {A: "1\n"}) == ["wrote a/one.yaml"]
 
 
-@pytest.mark.parametrize("path", ["../out", "a/../../out", "/etc/out", "."])
+@pytest.mark.parametrize("path", ["../out", "a/../../out", "/etc/out", ".", ".."])
 def test_nothing_is_written_outside(tmp_path, path):
     root = tmp_path / "root"
 

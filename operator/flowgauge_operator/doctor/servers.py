@@ -11,7 +11,7 @@ from flowgauge_operator import duration, names, promql, verify
 from flowgauge_operator.doctor import places
 from flowgauge_operator.doctor.asking import Api, Outside, together
 from flowgauge_operator.doctor.checks import pods, rules
-from flowgauge_operator.doctor.checks.prometheus import taking
+from flowgauge_operator.doctor.checks.prometheus import nearest_first
 from flowgauge_operator.doctor.places import Way
 from flowgauge_operator.doctor.snapshot import Server, Snapshot, Unseen, Workflow
 from flowgauge_operator.render import Rendered
@@ -42,9 +42,7 @@ def prometheus(
 
     `url` is the operator's own, `home` its namespace.
     """
-    known = [] if isinstance(seen.prometheuses, Unseen) else list(seen.prometheuses)
-    wanted = taking(seen)
-    known.sort(key=lambda body: body not in wanted)
+    known = nearest_first(seen)
     ways = places.once(
         [places.by_url(url, home) if url else None, *map(places.of_prometheus, known)]
     )

@@ -101,11 +101,14 @@ def mark(axes: Axes, canvas: Canvas) -> None:
     _shade(axes, shown, canvas)
     last, numbers = -1e9, list[tuple[float, str, list[int]]]()
     width = canvas.width * axes.get_position().width
+    # As much as a name of several takes, so that names never run into each other.
+    digits = len(str(max((event.number for event in shown), default=0)))
+    room = max(26, (2 * digits + 2) * canvas.size * _LETTER)
     for event in sorted(shown, key=lambda e: e.start):
         at, color = max(event.start, canvas.window.start), readable(event.color, canvas.theme)
         axes.axvline(at, color=color, linewidth=1, linestyle=(0, (3, 2)), zorder=3)
         x = (at - canvas.window.start) / canvas.window.length * width
-        if numbers and x - last < 26:
+        if numbers and x - last < room:
             numbers[-1][2].append(event.number)
         else:
             numbers.append((at, color, [event.number]))

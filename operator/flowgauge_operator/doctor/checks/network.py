@@ -25,7 +25,7 @@ def admitted(seen: Snapshot) -> Iterator[Finding]:
     if isinstance(flow.policies, Unseen):
         yield unseen("network-policy", "the NetworkPolicies", flow.policies)
         return
-    for body in prometheus.taking(seen):
+    for body in prometheus.scraping(seen):
         yield from _of_one(seen, flow, body, found)
 
 
@@ -141,7 +141,7 @@ def _refused(
     # On one line: what is indented in a terminal cannot be copied as a here-document.
     remedy = f"echo '{json.dumps(policy)}' | kubectl apply -f -"
     # Several Prometheus objects: only one of them has to get through.
-    several = len(prometheus.taking(seen)) > 1
+    several = len(prometheus.scraping(seen)) > 1
     return (warning if several else error)("network-policy", told, remedy)
 
 

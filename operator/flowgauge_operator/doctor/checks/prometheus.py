@@ -86,18 +86,30 @@ def rules(seen: Snapshot) -> Iterator[Finding]:
     yield from _selected(seen, "rule-selector", "rule", "ruleLabels", _rules(seen))
 
 
-def taking(seen: Snapshot) -> list[Body]:
-    """The Prometheus objects that select what the operator makes; all of them, where none does."""
+def scraping(seen: Snapshot) -> list[Body]:
+    """The Prometheus objects that select the monitors that are made; all of them, where none does."""
     known = [] if isinstance(seen.prometheuses, Unseen) else list(seen.prometheuses)
-    made = [("rule", thing) for thing in _rules(seen)]
-    for kind in ("ServiceMonitor", "PodMonitor"):
-        made += [(_field(kind), thing) for thing in _monitors(seen, kind)]
-    found = [
-        body
-        for body in known
-        if not any(refusals(seen, body, field, thing) for field, thing in made)
+    made = _scraped(seen)
+    return [body for body in known if not _refused(seen, body, made)] or known
+
+
+def nearest_first(seen: Snapshot) -> list[Body]:
+    """All Prometheus objects, first those that select most of what is made."""
+    known = () if isinstance(seen.prometheuses, Unseen) else seen.prometheuses
+    made = [*_scraped(seen), *(("rule", thing) for thing in _rules(seen))]
+    return sorted(known, key=lambda body: _refused(seen, body, made))
+
+
+def _scraped(seen: Snapshot) -> list[tuple[str, Thing]]:
+    return [
+        (_field(kind), thing)
+        for kind in ("ServiceMonitor", "PodMonitor")
+        for thing in _monitors(seen, kind)
     ]
-    return found or known
+
+
+def _refused(seen: Snapshot, body: Body, made: Iterable[tuple[str, Thing]]) -> int:
+    return sum(bool(refusals(seen, body, field, thing)) for field, thing in made)
 
 
 def _field(kind: str) -> str:
@@ -241,7 +253,7 @@ def rights(seen: Snapshot) -> Iterator[Finding]:
     if isinstance(seen.prometheuses, Unseen):
         return
     spaces = [seen.workflow.namespace] if seen.workflow else _spaces(seen)[:1]
-    for body in taking(seen):
+    for body in scraping(seen):
         if body["spec"].get("apiserverConfig"):
             told = "it reaches the API server with credentials of its own (apiserverConfig), which cannot be judged here"
             yield unknown("prometheus-rights", told, about=title(body))

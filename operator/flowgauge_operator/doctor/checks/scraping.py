@@ -32,7 +32,7 @@ def monitor(seen: Snapshot) -> Iterator[Finding]:
         yield error(
             "monitor",
             told,
-            f"kubectl -n {flow.namespace} describe mwf {flow.name}; see the findings on the operator",
+            f"kubectl -n {flow.namespace} describe mwf {flow.name}\nsee the findings on the operator",
         )
 
 

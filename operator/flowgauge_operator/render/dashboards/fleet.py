@@ -208,10 +208,13 @@ def _graphs(chosen: str) -> list[View]:
             replace(
                 graph,
                 title="Fastest burn",
-                description="The ten workflows whose budgets burn fastest, over an hour; 1 spends them over their window.",
+                description=(
+                    "The ten workflows whose budgets burn fastest, over an hour; 1 spends them over their window. Objectives"
+                    " of less than a week are not here."
+                ),
                 steps=(Step(1, "orange"),),
                 minimum=0,
-                empty="No objectives",
+                empty="No events yet",
                 queries=(Query(f"topk(10, {burning})", legend),),
             )
         ),

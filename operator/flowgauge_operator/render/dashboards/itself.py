@@ -146,18 +146,20 @@ def _work() -> list[View]:
 
 def _requests() -> list[View]:
     sent = f"flowgauge_api_requests_total{{{_TARGET}}}{_RATE}"
-    failed = f'flowgauge_api_requests_total{{{_TARGET},code!~"2.."}}{_RATE}'
+    # 404 is an answer: a kind that the cluster does not have is asked for every minute.
+    failed = f'flowgauge_api_requests_total{{{_TARGET},code!~"2..|404"}}{_RATE}'
     return [
         _graph(
             "Requests to the API server",
-            "Requests a second, by verb. Without changes there are hardly any.",
+            "Requests a second, by verb. Without changes they are for the lease and for what exists and is allowed.",
             ("{{verb}}", f"sum by (verb) (rate({sent}))"),
             row="Cluster",
             unit="per_second",
         ),
         _graph(
             "Refused requests",
-            "Requests a second that did not succeed, by code. 409 is ordinary now and then; 403 is a missing permission.",
+            "Requests a second that did not succeed, by code. 409 is ordinary now and then; 403 is a missing permission. Asking for"
+            " what is not there (404) is no failure.",
             ("{{verb}} {{kind}} {{code}}", f"sum by (verb, kind, code) (rate({failed}))"),
             row="Cluster",
             unit="per_second",

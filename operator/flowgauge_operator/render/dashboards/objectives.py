@@ -174,7 +174,7 @@ def _history(chosen: str) -> list[View]:
                     Query(allowed, "allowed"),
                 ),
             ),
-            overrides=(panel.dashed("allowed", "text"),),
+            overrides=(panel.dashed("allowed", "text", custom_fillOpacity=0),),
         ),
         panel.literal(
             Panel(

@@ -77,13 +77,14 @@ def override(name: str, *, by: str = "byName", **properties: Any) -> dict[str, A
     return {"matcher": {"id": by, "options": name}, "properties": listed}
 
 
-def dashed(name: str, color: str, *, by: str = "byName") -> dict[str, Any]:
+def dashed(name: str, color: str, *, by: str = "byName", **custom: Any) -> dict[str, Any]:
     """A series in a fixed colour and dashed: colour alone is no sign for everybody."""
     return override(
         name,
         by=by,
         color={"mode": "fixed", "fixedColor": color},
         custom_lineStyle={"fill": "dash", "dash": [10, 6]},
+        **custom,
     )
 
 
