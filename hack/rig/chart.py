@@ -107,6 +107,10 @@ class Release:
             *flags,
             stdin=json.dumps(overrides or {}),
         )
+        self.follow()
+
+    def follow(self) -> None:
+        """Start and keep the processes of what the release is now, whoever told helm so."""
         self.notes = self._call("get", "notes", self.name)
         self.manifests = tuple(placement.documents(self._call("get", "manifest", self.name)))
         started: list[Container] = []

@@ -252,7 +252,7 @@ class _Reader:
             message = f"is no annotation that is read; {_meant(key.removeprefix(_P))}"
             self.problems.append(Problem(self._path(key), "UnknownAnnotation", message))
         if len(unknown) > _UNKNOWN:
-            message = f"{len(unknown) - _UNKNOWN} more under {_P} are none that are read"
+            message = f"more under {_P} are none that are read"
             where = f"annotations of pod {self._pod}"
             self.problems.append(Problem(where, "UnknownAnnotation", message))
 

@@ -16,6 +16,8 @@ from flowgauge_operator import names
 _READ = (f"{names.GROUP}/", "prometheus.io/")
 # More than any value that makes sense, and little enough to be remembered and shown.
 _LONGEST = 512
+# More than there are; a pod with 256 kB of others costs no more to remember.
+_MOST = 64
 # Who makes pods that run on; all others, and pods that nobody owns, come and go with their work.
 _STEADY = frozenset(
     {"ReplicaSet", "StatefulSet", "DaemonSet", "ReplicationController", "Node", "CloneSet"}
@@ -155,7 +157,7 @@ def _pod(metadata: Mapping[str, Any], annotations: Mapping[str, str]) -> _Pod:
     )
     return _Pod(
         Place(metadata["namespace"], annotations[names.WORKFLOW][:_LONGEST]),
-        Saying(tuple(read), owner is None or owner["kind"] not in _STEADY),
+        Saying(tuple(read[:_MOST]), owner is None or owner["kind"] not in _STEADY),
         # A StatefulSet's revisions are templates of one owner.
         f"{owner['uid']}/{revision}" if owner else metadata["uid"],
     )

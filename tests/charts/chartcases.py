@@ -8,6 +8,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts/flowgauge"
 SYSTEM = "fg-charts"
+# Values of an operator that a test runs.
+QUICK = {"log": {"format": "text"}, "test": {"timeoutSeconds": 5}}
 MONITORING = tuple(
     f"monitoring.coreos.com/v1/{kind}"
     for kind in ("ServiceMonitor", "PodMonitor", "PrometheusRule")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import secrets
 import shutil
 import sys
 from pathlib import Path
@@ -10,11 +12,15 @@ from pathlib import Path
 import pytest
 
 import charts
+from rig import chart
+from rig.chart import ChartError
 from rig.helm import Helm
 from rig.pytest_plugin import binary
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(Path(__file__).parent), str(ROOT / "tests"), str(ROOT / "tests/dashboards")]
+
+import chartcases  # noqa: E402, found only from here on
 
 
 @pytest.fixture(scope="session")
@@ -71,3 +77,59 @@ def definitions(own_cluster):
     remove()
     yield
     remove()
+
+
+@pytest.fixture
+def install(own_cluster, namespace, definitions):
+    """Install the chart in a namespace of the test's own; what is left of it goes afterwards."""
+    made = []
+
+    def run(
+        folder=chartcases.CHART,
+        *,
+        flags=(),
+        run=None,
+        space=namespace,
+        release="flowgauge",
+        **values,
+    ):
+        one = chart.install(
+            own_cluster,
+            folder,
+            path=[ROOT / ".venv-operator/bin"],
+            run=run,
+            release=release,
+            namespace=space,
+            overrides={**chartcases.QUICK, **values},
+            flags=flags,
+        )
+        made.append(one)
+        one.wait_ready()
+        return one
+
+    yield run
+    for one in reversed(made):
+        with contextlib.suppress(ChartError):
+            one.uninstall()
+
+
+@pytest.fixture
+def spaces(own_cluster):
+    """Names of namespaces that go after the test, whoever made them."""
+    names = []
+
+    def name(stem):
+        names.append(f"{stem}-{secrets.token_hex(3)}")
+        return names[-1]
+
+    yield name
+    for each in names:
+        own_cluster.delete_namespace(each)
+
+
+@pytest.fixture
+def shop(own_cluster, spaces):
+    """A namespace of users."""
+    name = spaces("shop")
+    own_cluster.create_namespace(name)
+    return name

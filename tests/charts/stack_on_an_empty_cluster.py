@@ -411,16 +411,22 @@ def test_an_upgrade_keeps_the_password_and_brings_the_definitions_up_to_date(sta
     )
 
     more = {
-        "grafana": {"env": {"GF_LOG_LEVEL": "warn"}},
+        "grafana": {"env": {"GF_LOG_LEVEL": "warn"}, "admin": {"user": "other"}},
         "prometheus": {**QUICK["prometheus"], "thanos": {"enabled": True}},
     }
     stack.release.upgrade(package, overrides=QUICK | more)
 
+    # Grafana has both in its database by now.
     assert password(cluster) == before
     assert len(before) == 32
-    definition = cluster.get("crd", "servicemonitors.monitoring.coreos.com")
+    assert admin(cluster, "admin-user") == "admin"
+    definition = cluster.get(
+        "crd", "servicemonitors.monitoring.coreos.com", "--show-managed-fields"
+    )
     schema = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     assert "sampleLimit" in schema["properties"]["spec"]["properties"]
+    managers = {entry["manager"] for entry in definition["metadata"]["managedFields"]}
+    assert "flowgauge-stack" not in managers
     jobs = cluster.get("jobs", f"--namespace={NAMESPACE}")["items"]
     assert jobs == []
 
@@ -460,5 +466,9 @@ def test_uninstalled_it_leaves_definitions_and_grafanas_data_only(stack, package
 
 
 def password(cluster: Cluster) -> str:
+    return admin(cluster, "admin-password")
+
+
+def admin(cluster: Cluster, key: str) -> str:
     secret = cluster.get("secret", f"{NAME}-grafana-admin", f"--namespace={NAMESPACE}")
-    return base64.b64decode(secret["data"]["admin-password"]).decode()
+    return base64.b64decode(secret["data"][key]).decode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shutil
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -76,7 +77,7 @@ def test_large_numbers_of_a_file_are_not_rounded_or_written_with_an_exponent(hel
     )
 
     assert text.count("12345678") >= 4
-    assert re.findall(r".*\de\+\d.*", text) == []
+    assert [line for line in text.splitlines() if re.search(r"\de\+\d", line)] == []
 
 
 def test_null_is_the_same_as_nothing_where_nothing_is_the_default(folder):
@@ -148,3 +149,42 @@ def test_artifact_hub_is_told_what_it_documents(folder):
             for crd in definitions
             for version in crd["spec"]["versions"]
         }
+
+
+def test_commands_of_the_notes_work_as_they_are_copied(helm, folder):
+    said = helm.run("install", "r", str(folder), "--namespace=n", "--dry-run=client", "--skip-crds")
+    manifests, _, notes = said.partition("MANIFEST:")[2].partition("NOTES:")
+    there = {
+        (item["kind"].lower(), item["metadata"]["name"])
+        for item in yaml.load_all(manifests, yaml.CSafeLoader)
+        if item
+    }
+    named = re.findall(r"(deployment|service)/([a-z0-9-]+)|get (secret) ([a-z0-9-]+)", notes)
+
+    assert len(named) >= 1
+    for kind, name, *other in named:
+        assert (kind or other[0], name or other[1]) in there
+    # An indented end of such a text is none.
+    (end,) = re.findall(r"<<(\w+)$", notes, re.MULTILINE)
+    example = notes.partition(f"<<{end}\n")[2].partition(f"\n{end}\n")[0]
+    assert yaml.safe_load(example)["kind"] == "MonitoredWorkflow"
+    assert f"\n{end}\nkubectl get mwf" in notes
+
+
+def test_a_chart_of_a_user_takes_it_in_under_another_name(helm, folder, tmp_path):
+    mine = metadata(folder)
+    around = {"apiVersion": "v2", "name": "platform", "version": "1.0.0"}
+    needed = {"name": mine["name"], "version": mine["version"], "repository": ""}
+    needed |= {"alias": "gauges", "condition": "gauges.enabled"}
+    shutil.copytree(folder, tmp_path / "charts" / mine["name"])
+    (tmp_path / "Chart.yaml").write_text(yaml.safe_dump(around | {"dependencies": [needed]}))
+    (tmp_path / "values.yaml").write_text("global: {shared: 1}\ngauges: {enabled: true}")
+
+    def rendered(*flags):
+        text = helm.run("template", "platform", str(tmp_path), "--skip-crds", *flags)
+        return {item["kind"] for item in yaml.load_all(text, yaml.CSafeLoader) if item}
+
+    assert {"Deployment", "Service", "ServiceAccount"} <= rendered()
+    assert rendered("--set=gauges.enabled=false") == set()
+    with pytest.raises(ChartError, match="additional properties 'replica' not allowed"):
+        rendered("--set=gauges.replica=1")

@@ -2,75 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import secrets
 import shutil
 import time
 
 import pytest
 import yaml
-from chartcases import CHART, ROOT
+from chartcases import CHART, QUICK, ROOT
 
-from rig import chart
 from rig.chart import ChartError
 from rig.kubectl import KubectlError
 
 pytestmark = pytest.mark.cluster
 
-BIN = ROOT / ".venv-operator/bin"
 EXAMPLE = ROOT / "examples/orders/workflow.yaml"
 OURS = ("monitoredworkflows.flowgauge.dev", "workflowprofiles.flowgauge.dev")
-QUICK = {"log": {"format": "text"}, "test": {"timeoutSeconds": 5}}
 TAKE = ["--take-ownership", "--force-conflicts"]
-
-
-@pytest.fixture
-def install(own_cluster, namespace, definitions):
-    """Install the chart in a namespace of the test's own; what is left of it goes afterwards."""
-    made = []
-
-    def run(folder=CHART, *, flags=(), run=None, space=namespace, release="flowgauge", **values):
-        one = chart.install(
-            own_cluster,
-            folder,
-            path=[BIN],
-            run=run,
-            release=release,
-            namespace=space,
-            overrides={**QUICK, **values},
-            flags=flags,
-        )
-        made.append(one)
-        one.wait_ready()
-        return one
-
-    yield run
-    for one in reversed(made):
-        with contextlib.suppress(ChartError):
-            one.uninstall()
-
-
-@pytest.fixture
-def spaces(own_cluster):
-    """Names of namespaces that go after the test, whoever made them."""
-    names = []
-
-    def name(stem):
-        names.append(f"{stem}-{secrets.token_hex(3)}")
-        return names[-1]
-
-    yield name
-    for each in names:
-        own_cluster.delete_namespace(each)
-
-
-@pytest.fixture
-def shop(own_cluster, spaces):
-    """A namespace of users."""
-    name = spaces("shop")
-    own_cluster.create_namespace(name)
-    return name
 
 
 def apply_workflow(cluster, space, name="orders"):

@@ -5,20 +5,27 @@ It runs as a user does: with a kubeconfig whose credentials come from a plugin, 
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import shlex
 import subprocess
 import sys
+import urllib.request
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 import pytest
 import yaml
 from doctor_cluster import ROOT, SPACE, Doctor, Scene, of, removed, the, wait_finding
 
-from rig import tools
+from flowgauge_operator.doctor import asking, gather
+from rig import controlplane, placement, tools
+from rig.kubelet import Kubelet
 
 pytestmark = pytest.mark.e2e
 
+NOBODY = f"system:serviceaccount:{SPACE}:nobody"
 READER = f"system:serviceaccount:{SPACE}:reader"
 PLUGIN = """\
 #!/bin/sh
@@ -44,15 +51,26 @@ asyncio.run(main())
 
 
 @pytest.fixture(scope="module")
-def alone(verifying):
+def examined(operator, stack, in_place_of):
+    """An operator with a real Prometheus to ask, which looks often which kinds there are."""
+    values = {
+        "prometheus": {"url": stack.prometheus_url, "verifyInterval": 1},
+        "extraArgs": ["--discovery-interval=2"],
+    }
+    with in_place_of(operator, "examined", **values) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def alone(examined):
     """No Deployments of operators but one: those of other tests, whose processes rest, would fight on paper."""
-    cluster, ours = verifying.cluster, verifying.release.containers[0].pod["metadata"]["labels"]
+    cluster, ours = examined.cluster, examined.release.containers[0].pod["metadata"]["labels"]
     selector = "--selector=app.kubernetes.io/name=flowgauge-operator"
     found = cluster.get("deployments", "--all-namespaces", selector)["items"]
     key = "app.kubernetes.io/instance"
     others = [d for d in found if d["metadata"]["labels"][key] != ours[key]]
     with removed(cluster, *others):
-        yield verifying
+        yield examined
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +148,10 @@ def kubeconfigs(stack, tmp_path_factory):
         "reader": _kubeconfig(stack, folder, "reader", by_plugin),
         "nobody": _kubeconfig(stack, folder, "nobody", {"token": _token(stack, "nobody")}),
         "stranger": _kubeconfig(stack, folder, "stranger", {"token": "wrong"}),
+        "admin": _kubeconfig(stack, folder, "admin", {"token": stack.admin_token}),
+        "admin as nobody": _kubeconfig(
+            stack, folder, "other", {"token": stack.admin_token, "as": NOBODY}
+        ),
     }
     stack.kubectl("delete", "clusterrolebinding", *(f"doctor-{name}" for name in roles))
     stack.kubectl("delete", "clusterrole", role["metadata"]["name"])
@@ -190,6 +212,9 @@ def test_a_healthy_workflow_yields_no_error_and_no_warning(scene):
     assert document["prometheus"] == (
         "through the API server, Service monitoring/prometheus-operated:web"
     )
+    # A window of an hour, which nothing here is old enough for.
+    told = the(document["findings"], "history", "ok")["seen"]
+    assert re.search(r"have run for \d+ (s|min): success, fast speak of no more than that", told)
     # What the rig has not, nobody can see; everything else is fine.
     unknown = {f["check"] for f in document["findings"] if f["level"] == "unknown"}
     assert unknown == {"prometheus-rights", "dashboard-sidecar", "notifications"}
@@ -198,11 +223,23 @@ def test_a_healthy_workflow_yields_no_error_and_no_warning(scene):
 
 
 def test_the_cluster_alone_is_examined_too(scene):
-    done = scene.doctor.run("--no-color")
+    # A terminal of another age.
+    done = scene.doctor.run("--no-color", env={"PYTHONIOENCODING": "ascii", "COLUMNS": "10"})
 
-    assert done.returncode == 0, done.stdout
+    assert done.returncode == 0, done.stdout + done.stderr
     assert "the cluster as a whole" in done.stdout
     assert "\x1b" not in done.stdout
+
+
+def test_lists_that_come_page_by_page_are_whole(scene, examine, monkeypatch):
+    def told():
+        return [(f["check"], f["level"], f["about"]) for f in examine()]
+
+    whole = told()
+    monkeypatch.setattr(asking, "_PAGE", 1)
+
+    assert told() == whole
+    assert len(whole) > 35
 
 
 def test_what_cannot_be_seen_fails_when_somebody_is_strict(whole, monkeypatch, capsys):
@@ -305,7 +342,15 @@ def test_a_prometheus_that_may_not_look_for_targets_is_found(scene, find):
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "Prometheus",
         "metadata": {"name": "second", "namespace": SPACE},
-        "spec": {"serviceAccountName": "nobody", "serviceMonitorSelector": {}, "replicas": 0},
+        "spec": {
+            "serviceAccountName": "nobody",
+            "replicas": 0,
+            **{
+                f"{w}{p}": {}
+                for w in ("serviceMonitor", "podMonitor", "rule")
+                for p in ("Selector", "NamespaceSelector")
+            },
+        },
     }
     with scene.applied(second):
         words = "may not list pods, watch pods, list services"
@@ -318,19 +363,19 @@ def test_a_prometheus_that_may_not_look_for_targets_is_found(scene, find):
 
 
 def test_a_right_that_the_operator_lacks_is_found(scene, find):
-    role = scene.cluster.get("clusterrole", "verifying")
+    role = scene.cluster.get("clusterrole", "examined")
     rules = json.loads(json.dumps(role["rules"]))
     for rule in rules:
         if "prometheusrules" in rule["resources"]:
             rule["verbs"].remove("patch")
     try:
-        _put(scene.cluster, "verifying", rules)
+        _put(scene.cluster, "examined", rules)
         found = find("operator-rights", "error", r"may not patch servicemonitors\.monitoring")
     finally:
-        _put(scene.cluster, "verifying", role["rules"])
+        _put(scene.cluster, "examined", role["rules"])
     find("operator-rights", "ok", "has all")
 
-    assert "--as=system:serviceaccount:flowgauge-system:verifying" in found["remedy"]
+    assert "--as=system:serviceaccount:flowgauge-system:examined" in found["remedy"]
 
 
 def _put(cluster, name, rules):
@@ -400,11 +445,94 @@ def test_a_second_operator_that_is_down_old_and_without_a_prometheus_is_found(sc
     assert "may not list monitoredworkflows" in the(found, "operator-rights", "error")["seen"]
 
 
+@pytest.fixture
+def elected(scene):
+    """A second operator that leads by a Lease of its own: its pod's uid, and the process."""
+    labels = {
+        "app.kubernetes.io/name": "flowgauge-operator",
+        "app.kubernetes.io/instance": "elected",
+    }
+    pod = scene.orders.operator.release.containers[0].pod
+    (container,) = pod["spec"]["containers"]
+    mine = {
+        key: container[key]
+        for key in ("name", "image", "command", "env", "ports", "readinessProbe")
+    }
+    flags = [
+        "--leader-elect",
+        "--leader-election-id=elected",
+        "--namespaces=doctor",
+        "--discovery=off",
+    ]
+    mine["args"] = ["--listen-address=$(POD_IP):8080", *flags]
+    meta = {"name": "elected", "namespace": SPACE}
+    spec = {
+        "selector": {"matchLabels": labels},
+        "template": {
+            "metadata": {"labels": labels},
+            "spec": {"containers": [mine], "serviceAccountName": "leader"},
+        },
+    }
+    deployment = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": meta | {"labels": labels},
+        "spec": spec,
+    }
+    cluster, bind = scene.cluster, ("create", "clusterrolebinding")
+    cluster.kubectl("create", "serviceaccount", "leader", f"--namespace={SPACE}")
+    # As its administrator: what it may is not what is looked at here.
+    cluster.kubectl(
+        *bind, "doctor-leader", "--clusterrole=cluster-admin", f"--serviceaccount={SPACE}:leader"
+    )
+    try:
+        with scene.applied(*placement.placed([deployment], controlplane.NODE)):
+            (made,) = cluster.wait_pods(SPACE, "app.kubernetes.io/instance=elected")
+            process = Kubelet(cluster, path=[ROOT / ".venv-operator/bin"]).run(made)
+            process.wait_ready()
+            yield made["metadata"]["uid"], process
+            process.stop()
+    finally:
+        cluster.kubectl("delete", "clusterrolebinding", "doctor-leader")
+        cluster.kubectl("delete", "lease", "elected", f"--namespace={SPACE}", "--ignore-not-found")
+
+
+def test_a_leader_that_died_and_one_that_is_no_replica_are_found(scene, find, elected):
+    uid, process = elected
+    find("operator-lease", "ok", f"held by {uid}, renewed")
+
+    process.kill()
+    # Two minutes pass.
+    lease(scene, renewTime=datetime.now(UTC) - timedelta(minutes=2))
+    find(
+        "operator-lease", "error", f"{uid} holds the Lease, but has not renewed it for 1[23][0-9] s"
+    )
+
+    lease(scene, renewTime=datetime.now(UTC), holderIdentity="stranger")
+    find("operator-lease", "error", "stranger holds the Lease, which is no pod of this Deployment")
+
+    scene.cluster.kubectl("scale", "deployment", "elected", "--replicas=0", f"--namespace={SPACE}")
+    found = find("operator", "error", "scaled to 0 replicas")
+    assert found["remedy"] == "kubectl -n doctor scale deployment elected --replicas=1"
+
+
+def lease(scene, **spec):
+    """Change the Lease of the second operator."""
+    told = {
+        k: v.strftime("%Y-%m-%dT%H:%M:%S.%fZ") if isinstance(v, datetime) else v
+        for k, v in spec.items()
+    }
+    patch = f"--patch={json.dumps({'spec': told})}"
+    scene.cluster.kubectl(
+        "patch", "lease", "elected", f"--namespace={SPACE}", "--type=merge", patch
+    )
+
+
 def test_no_operator_at_all_is_found(scene, examine, find):
     pod = scene.orders.operator.release.containers[0].pod
     with removed(
         scene.cluster,
-        scene.cluster.get("deployment", "verifying", f"--namespace={pod['metadata']['namespace']}"),
+        scene.cluster.get("deployment", "examined", f"--namespace={pod['metadata']['namespace']}"),
     ):
         found = the(examine(), "operator", "error")
 
@@ -444,25 +572,60 @@ def test_a_sidecar_that_passes_our_dashboards_by_is_found(scene, examine, env, w
     assert words in found["seen"]
 
 
-def test_dashboards_for_no_grafana_are_found(scene, examine):
+@pytest.fixture
+def grafana_operator(scene):
+    """The real grafana-operator and its kinds, and a Grafana object that leads nowhere."""
     scene.cluster.install_grafana_operator()
+    process = scene.cluster.start_grafana_operator()
+    keys = {f"admin{key}": {"name": "login", "key": key} for key in ("User", "Password")}
+    login = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "login", "namespace": SPACE},
+        "stringData": {"User": "a", "Password": "b"},
+    }
     grafana = {
         "apiVersion": "grafana.integreatly.org/v1beta1",
         "kind": "Grafana",
-        "metadata": {"name": "main", "namespace": SPACE, "labels": {"team": "fruit"}},
-        "spec": {},
+        "metadata": {
+            "name": "main",
+            "namespace": SPACE,
+            "labels": {"team": "fruit"},
+            # Otherwise an instance that is not there is no instance.
+            "annotations": {"grafana-operator/skip-readiness-check": "true"},
+        },
+        "spec": {"external": {"url": "http://127.0.0.1:1", **keys}},
     }
+    board = ("grafanadashboard", "orders-dashboard", scene.space)
     try:
-        with scene.applied(grafana):
-            scene.patch({"dashboard": {"mode": "GrafanaDashboard"}})
-            found = the(examine(), "grafana-instances", "error")
+        with scene.applied(login, grafana):
+            yield grafana
+        # While its operator runs, so that nothing waits for a finalizer.
+        scene.patch({"dashboard": {"mode": "ConfigMap"}})
+        scene.orders.operator.wait(
+            lambda: scene.orders.operator.get(*board) is None, "the dashboard to go"
+        )
     finally:
+        process.stop()
         folder = tools.crds("grafana-operator")
         scene.cluster.kubectl("delete", "--wait=false", f"--filename={folder}")
 
+
+def test_dashboards_for_no_grafana_and_those_that_it_does_not_get_are_found(
+    scene, examine, find, grafana_operator
+):
+    scene.patch({"dashboard": {"mode": "GrafanaDashboard"}})
+
+    found = the(examine(), "grafana-instances", "error")
     assert "are for Grafana objects with dashboards=grafana" in found["seen"]
     assert "Grafana doctor/main has team=fruit" in found["seen"]
     assert "grafana.instances=team=fruit" in found["remedy"]
+    find("dashboard-delivered", "warning", "grafana-operator says NoMatchingInstance")
+
+    scene.cluster.kubectl(*_words(found["remedy"].splitlines()[0])[1:])
+
+    find("grafana-instances", "ok", "are for Grafana doctor/main")
+    assert find("dashboard-delivered", "warning", "connection refused")["remedy"]
 
 
 def test_an_alertmanager_that_does_not_take_our_configuration_is_found(scene, examine):
@@ -507,11 +670,130 @@ def test_pods_that_are_scraped_twice_are_found(scene, find):
         assert find("scraped-once", "warning", "also scraped by the job orchard/mine")["remedy"]
 
 
-def test_what_fires_is_followed_to_its_receiver(scene, examine, find):
+def test_what_fires_is_followed_to_its_receiver_and_to_a_silence(scene, examine, find):
     scene.patch({"alerts": {"extra": [{"name": "Try", "expr": "vector(1)"}]}})
 
     assert find("delivered", "ok", "Try goes to nobody")
     assert "Try" in the(examine(), "firing", "warning")["seen"]
+    with silence(scene):
+        assert find("delivered", "ok", "Try is silenced")
+
+
+@contextlib.contextmanager
+def silence(scene):
+    """A silence in Alertmanager for all alerts of the workflow."""
+    now = datetime.now(UTC)
+    matcher = {"name": "namespace", "value": scene.space, "isRegex": False, "isEqual": True}
+    body = {
+        "matchers": [matcher],
+        "startsAt": now.isoformat(),
+        "endsAt": (now + timedelta(hours=1)).isoformat(),
+        "createdBy": "test",
+        "comment": "test",
+    }
+    url = f"{scene.cluster.alertmanager_url}/api/v2/silence"
+    made = json.loads(send("POST", f"{url}s", json.dumps(body), "application/json"))
+    try:
+        yield
+    finally:
+        send("DELETE", f"{url}/{made['silenceID']}")
+
+
+def send(method, url, body="", sort="text/plain"):
+    """A request; what was answered."""
+    request = urllib.request.Request(
+        url, data=body.encode() or None, method=method, headers={"Content-Type": sort}
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return answer.read().decode()
+
+
+def test_an_alert_that_another_one_silences_is_told(scene, find):
+    scene.patch(
+        {
+            "scrape": {"port": 9999},
+            "notify": {"receiver": {"webhook": {"url": "http://127.0.0.1:1/"}}},
+            "alerts": {"overrides": {"TargetDown": {"for": "1s"}, "MetricsAbsent": {"for": "1s"}}},
+        }
+    )
+
+    find("delivered", "ok", "TargetDown goes to orchard/orders-notify/receiver")
+    find("delivered", "ok", "MetricsAbsent is inhibited: another alert tells the same outage")
+
+
+def workflow(name, mode):
+    """A workflow without a selector."""
+    return {
+        "apiVersion": "flowgauge.dev/v1alpha1",
+        "kind": "MonitoredWorkflow",
+        "metadata": {"name": name, "namespace": "orchard"},
+        "spec": {"scrape": {"mode": mode}},
+    }
+
+
+def test_what_is_pushed_is_followed_through_the_pushgateway(scene, find, monkeypatch):
+    gateway = scene.cluster.start_pushgateway()
+    group = f"{gateway}/metrics/job/nightly/namespace/orchard/monitored_workflow/nightly"
+    title = "orchard/nightly"
+    with scene.applied(workflow("nightly", "Push")):
+        found = find("pushed", "error", "no group with namespace=orchard", title)
+        assert 'grouping_key={"namespace": "orchard"' in found["remedy"]
+
+        send("PUT", group, "workflow_runs_total 1\n")
+        find("pushed", "ok", r"the last push was \d+ s ago", title)
+        with monkeypatch.context() as later:
+            later.setattr(gather, "datetime", InTwoDays)
+            find("pushed", "warning", "the last push was 48 h ago", title)
+
+        careless = {"endpoints": [{"port": "web"}]}
+        with scene.patched("servicemonitor", "pushgateway", "monitoring", careless):
+            found = find("labels", "error", "scraped without honorLabels", title)
+            # Prometheus calls the series of before stale after some scrapes.
+            find("pushed", "error", "none arrives with its labels", title)
+        assert "honorLabels: true" in found["remedy"]
+        send("DELETE", group)
+
+
+class InTwoDays(datetime):
+    """A clock that nobody wants to wait for."""
+
+    @classmethod
+    def now(cls, tz=None):
+        return datetime.now(tz) + timedelta(days=2)
+
+
+@contextlib.contextmanager
+def annotated(scene, **notes):
+    """A pod of the workflow with annotations of ours, for a while."""
+    pod = scene.orders.pods[0].name
+    words = ("annotate", "pod", pod, f"--namespace={scene.space}")
+    scene.is_settled = False
+    scene.cluster.kubectl(*words, *(f"flowgauge.dev/{k}={v}" for k, v in notes.items()))
+    try:
+        yield pod
+    finally:
+        scene.cluster.kubectl(*words, *(f"flowgauge.dev/{key}-" for key in notes))
+        made = ("mwf", "--selector=flowgauge.dev/discovered=true", f"--namespace={scene.space}")
+        scene.cluster.kubectl("delete", *made)
+
+
+def test_pods_without_the_annotation_or_with_another_name_are_told(scene, find):
+    with scene.applied(workflow("batch", "AnnotatedPods")):
+        words = "no pod in orchard has the annotation flowgauge.dev/workflow: batch"
+        find("selector", "error", f"{words}$", "orchard/batch")
+        with annotated(scene, workflow="batsh"):
+            find("selector", "error", f"{words}; .* annotated for batsh", "orchard/batch")
+        with annotated(scene, workflow="batch") as pod:
+            find("selector", "ok", f"batch matches 1 pod: {pod}", "orchard/batch")
+            find("targets", "ok", "1 of 1 up", "orchard/batch")
+
+
+def test_wrong_annotations_of_a_discovered_workflow_are_told(scene, find):
+    with annotated(scene, workflow="fruit", port="web", **{"slo-success": "soon"}):
+        find("conditions", "warning", "slo-success .* is not used", "orchard/fruit")
+        find(
+            "port", "error", "has a port named web; the containers declare metrics", "orchard/fruit"
+        )
 
 
 def test_a_name_that_does_not_exist_is_told_with_those_that_are_near(scene, examine):
@@ -531,9 +813,34 @@ def test_who_may_see_nothing_is_told_so_and_nothing_passes_for_fine(whole, kubec
         "api-server", "clock", "grafana-operator", "crds",
     }  # fmt: skip
     told = the(found, "own-rights", "unknown")
-    assert f"you (system:serviceaccount:{SPACE}:nobody) may not list" in told["seen"]
+    assert f"you ({NOBODY}) may not list" in told["seen"]
     assert "kubectl auth can-i list" in told["remedy"]
     assert "forbidden" in the(found, "workflow", "unknown")["seen"]
+
+
+@pytest.mark.parametrize(
+    ("user", "flags"), [("admin", [f"--as={NOBODY}"]), ("admin as nobody", [])]
+)
+def test_whoever_asks_as_another_sees_what_that_one_sees(
+    whole, kubeconfigs, monkeypatch, capsys, user, flags
+):
+    found = Doctor(kubeconfigs[user]).findings(monkeypatch, capsys, whole.title, *flags)
+
+    told = the(found, "own-rights", "unknown")
+    assert f"you ({NOBODY}) may not list" in told["seen"]
+    assert f"--as={NOBODY}" in told["remedy"]
+    assert "forbidden" in the(found, "workflow", "unknown")["seen"]
+
+
+def test_groups_count_and_who_may_not_ask_as_another_is_told(whole, kubeconfigs, monkeypatch, capsys):  # fmt: skip
+    masters = ["--as=anna", "--as-group=a", "--as-group=system:masters", "--as-uid=1"]
+    found = Doctor(kubeconfigs["admin"]).findings(monkeypatch, capsys, *masters)
+    assert "you (anna) may see everything" in the(found, "own-rights", "ok")["seen"]
+
+    code, _, told = whole.doctor.call(monkeypatch, capsys, "--as=anna")
+    assert code == 2
+    assert "cannot impersonate" in told
+    assert "leave out `as` and --as" in told
 
 
 def test_a_cluster_that_cannot_be_asked_is_another_exit_code(kubeconfigs, tmp_path, monkeypatch, capsys):  # fmt: skip

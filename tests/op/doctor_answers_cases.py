@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import timedelta
 
 import doctor_scene as scene
 from doctor_monitoring_cases import NOTIFY
@@ -21,6 +22,17 @@ def observed(**changes):
     healthy = scene.workflow()
     return snapshot(
         dataclasses.replace(healthy, observation=scene.observation(healthy.rendered, **changes))
+    )
+
+
+def remembering(seconds, days):
+    """Rules that have run for some seconds, of a workflow that was made some days ago."""
+    healthy = scene.workflow()
+    made = {"creationTimestamp": (NOW - timedelta(days=days)).isoformat()}
+    body = healthy.body | {"metadata": healthy.body["metadata"] | made}
+    return snapshot(
+        dataclasses.replace(healthy, body=body),
+        prometheus=scene.answered(oldest=[scene.series(seconds)]),
     )
 
 
@@ -80,6 +92,9 @@ SEEN = {
     "a Pushgateway without honorLabels": (
         lambda: pushing(clash=scene.named("runs_total"), pushed=[]), "labels", "error", "without honorLabels",
     ),
+    "a push that arrives with other labels": (
+        lambda: pushing(clash=scene.named("runs_total"), pushed=[]), "pushed", "error", "none arrives with its labels",
+    ),
     "nothing was pushed": (pushing, "pushed", "error", "no group with namespace=shop"),
     "an old push": (
         lambda: pushing(pushed=[scene.series(str(NOW.timestamp() - 7 * 86400))]), "pushed", "warning", "the last push was 168 h ago",
@@ -112,6 +127,12 @@ SEEN = {
     ),
     "no series at all": (
         lambda: changed_names("up", "scrape_duration_seconds"), "families", "error", "no series of its own at all",
+    ),
+    "young data of a young workflow": (
+        lambda: remembering("90000", days=1), "history", "ok", "have run for 25 h: success, fast speak of no more than that; that fills up",
+    ),
+    "young data of an old workflow": (
+        lambda: remembering("90000", days=90), "history", "warning", "although it was made 90 d ago",
     ),
     "short memory": (lambda: observed(retention=3600.0), "history", "warning", "keeps data for 1h"),
     "an alert": (alarmed, "firing", "warning", "HighErrorRate"),

@@ -52,11 +52,11 @@ def operators(*args, lease=None, pods=(), **manifest):
     return [scene.installed(scene.deployment(*args, **manifest), lease=lease, pods=pods)]
 
 
-def electing(holder="pod-1_uid", seconds=2):
+def electing(holder="pod-1_uid", seconds=2, *flags):
     lease = holder if isinstance(holder, Unseen) else Held(holder, NOW - timedelta(seconds=seconds))
     pods = [{"metadata": {"name": "pod-1", "uid": "uid"}}]
     url = "--prometheus-url=http://p:9090"
-    return operators("--leader-elect", url, lease=lease, pods=pods, replicas=2)
+    return operators("--leader-elect", url, *flags, lease=lease, pods=pods, replicas=2)
 
 
 CLUSTER = {
@@ -156,6 +156,10 @@ OPERATORS = {
     "a lease that is old": (
         lambda: snapshot(operators=electing(seconds=120)),
         "operator-lease", "error", "has not renewed it for 120 s",
+    ),
+    "a lease that is old and lasts long": (
+        lambda: snapshot(operators=electing("pod-1", 250, "--lease-duration=300")),
+        "operator-lease", "ok", "renewed 250 s ago",
     ),
     "a lease of somebody else": (
         lambda: snapshot(operators=electing("stranger")),

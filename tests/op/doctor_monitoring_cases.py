@@ -9,6 +9,7 @@ from doctor_cluster_cases import definitions
 from doctor_scene import FORBIDDEN, snapshot
 
 from flowgauge_operator import kinds
+from flowgauge_operator.doctor import places
 from flowgauge_operator.doctor.snapshot import Server, Unseen
 from flowgauge_operator.render import Options
 
@@ -20,6 +21,15 @@ NOTIFY = {"notify": {"receiver": {"webhook": {"url": "http://h/"}}}}
 def alertmanager(**spec):
     meta = {"name": "main", "namespace": "monitoring"}
     return {"kind": "Alertmanager", "metadata": meta, "spec": spec}
+
+
+# It takes other objects than ours, and may see nothing of us.
+STRANGER = scene.prometheus(serviceMonitorSelector=KPS, serviceAccountName="system")
+STRANGER["metadata"] = STRANGER["metadata"] | {"name": "system"}
+
+
+def proxied():
+    return dataclasses.replace(scene.answered(), way=str(places.of_prometheus(scene.prometheus())))
 
 
 MONITORING = {
@@ -73,6 +83,18 @@ MONITORING = {
     "a right of Prometheus": (
         lambda: snapshot(reviews={r: r.resource != "endpoints" for r in snapshot().reviews}),
         "prometheus-rights", "error", "may not list endpoints, watch endpoints in shop",
+    ),
+    "a ThanosRuler that takes the rules": (
+        lambda: snapshot(prometheuses=[scene.prometheus(ruleSelector=None)], rulers=[scene.prometheus() | {"kind": "ThanosRuler"}]),
+        "rule-selector", "ok", "is selected by ThanosRuler monitoring/main",
+    ),
+    "shards": (
+        lambda: snapshot(prometheuses=[scene.prometheus(shards=2)], prometheus=proxied()),
+        "prometheus-answers", "warning", "are several: Prometheus monitoring/main (2 shards); each request may reach another",
+    ),
+    "two behind one Service": (
+        lambda: snapshot(prometheuses=[scene.prometheus(), STRANGER], prometheus=proxied()),
+        "prometheus-answers", "warning", "Prometheus monitoring/main (1 shards), Prometheus monitoring/system (1 shards)",
     ),
     "credentials of its own": (
         lambda: snapshot(prometheuses=[scene.prometheus(apiserverConfig={"host": "x"})]),

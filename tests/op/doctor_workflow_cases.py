@@ -62,6 +62,14 @@ WORKFLOWS = {
         lambda: snapshot(dataclasses.replace(scene.workflow(), name="order", body=ABSENT)),
         "workflow", "error", "there is no MonitoredWorkflow shop/order; did you mean shop/orders?",
     ),
+    "one in a namespace that is not there": (
+        lambda: snapshot(dataclasses.replace(scene.workflow(), namespace="shp", body=ABSENT)),
+        "workflow", "error", "there is no MonitoredWorkflow shp/orders; there is no such namespace; did you mean shop/orders?",
+    ),
+    "one of a kind that is not installed": (
+        lambda: snapshot(dataclasses.replace(scene.workflow(), body=ABSENT), crds=dict.fromkeys(snapshot().crds, ABSENT)),
+        "workflow", "error", "there is no MonitoredWorkflow shop/orders: the kind is not installed",
+    ),
     "one that may not be seen": (
         lambda: snapshot(dataclasses.replace(scene.workflow(), body=FORBIDDEN)),
         "workflow", "unknown", "shop/orders could not be seen",

@@ -7,9 +7,9 @@ import json
 
 import doctor_scene as scene
 import pytest
-from doctor_answers_cases import SEEN
+from doctor_answers_cases import SEEN, remembering
 from doctor_cluster_cases import CLUSTER, OPERATORS, definitions, operators, without
-from doctor_monitoring_cases import BOARDS, DOWN, MONITORING
+from doctor_monitoring_cases import BOARDS, DOWN, MONITORING, STRANGER
 from doctor_scene import ABSENT, FORBIDDEN, changed, found, snapshot, the
 from doctor_workflow_cases import DENY, WORKFLOWS, flow
 
@@ -69,6 +69,13 @@ def test_where_prometheus_does_not_answer_its_reason_is_told_once():
     }
 
 
+@pytest.mark.parametrize("seconds", ["2580000", "NaN"])
+def test_data_of_the_whole_window_is_nothing_to_speak_of(seconds):
+    told = the(remembering(seconds, days=90), "history", Level.OK)
+
+    assert told.seen == "Prometheus keeps data for ever, or does not say; objectives look back 30d"
+
+
 def test_the_policy_that_is_printed_opens_the_way():
     seen = flow(policies=[DENY])
     _, text, _ = the(seen, "network-policy", Level.ERROR).remedy.split("'")
@@ -85,6 +92,23 @@ def test_the_label_that_is_set_is_the_one_that_was_missing():
     remedy = the(seen, "rule-selector", Level.ERROR).remedy
 
     assert r"--set 'ruleLabels.monitoring\.example\.com/tier=gold'" in remedy
+
+
+def test_a_prometheus_that_has_nothing_to_do_with_us_is_not_judged():
+    seen = snapshot(prometheuses=[STRANGER, scene.prometheus()])
+
+    assert [f.about for f in found(seen, "prometheus-rights")] == ["Prometheus monitoring/main"]
+    assert len(found(seen, "network-policy")) == 1
+    # Whoever scrapes need not evaluate the rules: a ThanosRuler may.
+    rules = {"ruleSelector": None, "ruleNamespaceSelector": None}
+    seen = snapshot(prometheuses=[STRANGER, scene.prometheus(**rules)])
+    assert [f.about for f in found(seen, "prometheus-rights")] == ["Prometheus monitoring/main"]
+
+
+def test_an_operator_that_is_scaled_to_nothing_needs_no_lease():
+    seen = snapshot(operators=operators("--leader-elect", replicas=0, lease=ABSENT))
+
+    assert found(seen, "operator-lease") == []
 
 
 def test_a_definition_is_upgraded_by_who_brought_it():

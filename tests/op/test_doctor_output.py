@@ -124,3 +124,12 @@ def test_who_interrupts_it_sees_no_trace(capsys, monkeypatch):
 
     assert command.flowgauge() == 130
     assert capsys.readouterr().err == "interrupted\n"
+
+
+@pytest.mark.parametrize("output", ["text", "json"])
+def test_an_output_that_was_closed_is_no_fault(output, monkeypatch):
+    monkeypatch.setattr(doctor, "_seen", lambda _: snapshot())
+    monkeypatch.setattr(sys, "argv", ["flowgauge", "doctor", "-o", output])
+    monkeypatch.setattr(sys, "stdout", None)
+
+    assert command.flowgauge() == 0

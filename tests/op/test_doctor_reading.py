@@ -14,7 +14,7 @@ from flowgauge_operator.doctor import causes, diagnosis, flags, places, servers
 from flowgauge_operator.doctor.finding import Level
 from flowgauge_operator.doctor.places import Way
 from flowgauge_operator.doctor.servers import Reach
-from flowgauge_operator.doctor.snapshot import Access
+from flowgauge_operator.doctor.snapshot import Access, Unseen
 
 
 @pytest.mark.parametrize(
@@ -122,6 +122,27 @@ def test_an_answer_of_something_else_is_no_answer_and_stops_nothing(answer):
     assert not [
         f for f in findings if f.check in ("targets", "rules", "families") and f.level is Level.OK
     ]
+
+
+class Asked:
+    """An API server through which nobody answers; it keeps which ways were tried."""
+
+    def __init__(self):
+        self.ways = []
+
+    def through(self, way, *_):
+        self.ways.append(way.namespace)
+        return Unseen("no endpoints")
+
+
+def test_the_prometheus_that_takes_our_objects_is_asked_first():
+    other = scene.prometheus(ruleSelector=None)
+    other["metadata"] = {"name": "system", "namespace": "other"}
+    api = Asked()
+
+    servers.prometheus(api, Reach(), snapshot(prometheuses=[other, scene.prometheus()]), "", "")
+
+    assert api.ways == ["monitoring", "other"]
 
 
 def test_ways_of_objects_follow_their_settings():

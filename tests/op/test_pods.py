@@ -75,3 +75,11 @@ def test_an_endless_value_is_not_remembered_whole():
     (place,) = pods.places()
     (saying,) = pods.at(place)
     assert max(map(len, (place.workflow, *dict(saying.annotations).values()))) <= 512
+
+
+def test_endless_annotations_are_not_remembered_all():
+    pods = Pods()
+    pods.put(pod(workflow="orders", **{f"x{number}": "" for number in range(2000)}))
+
+    (saying,) = pods.at(ORDERS)
+    assert len(saying.annotations) == 64

@@ -108,6 +108,14 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     if space and arguments.namespace and space != arguments.namespace:
         parser.error(f"{arguments.workflow} and --namespace {arguments.namespace} contradict each other")  # fmt: skip
     try:
+        return _examined(arguments)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _examined(arguments: argparse.Namespace) -> int:
+    try:
         import kubernetes  # noqa: F401, PLC0415 - only now it is needed
     except ModuleNotFoundError:
         print("kubernetes is not installed: flowgauge doctor needs the extra [cli]; pip install 'flowgauge[cli]'", file=sys.stderr)  # fmt: skip

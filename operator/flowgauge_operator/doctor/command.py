@@ -27,32 +27,29 @@ def run(arguments: argparse.Namespace) -> int:
     except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
     findings = diagnosis.examine(seen)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # What a terminal cannot show must not end the program.
         sys.stdout.reconfigure(errors="replace")
     if arguments.output == "json":
-        sys.stdout.write(report.as_json(seen, findings))
+        told = report.as_json(seen, findings)
     else:
-        sys.stdout.write(
-            report.text(
-                seen,
-                findings,
-                colour=_has_colours(arguments),
-                width=min(shutil.get_terminal_size((100, 24)).columns, _WIDEST),
-                quiet=arguments.quiet,
-            )
+        told = report.text(
+            seen,
+            findings,
+            colour=_has_colours(arguments),
+            width=min(shutil.get_terminal_size((100, 24)).columns, _WIDEST),
+            quiet=arguments.quiet,
         )
-    sys.stdout.flush()
+    # Unlike a write, it does without an output that was closed.
+    print(told, end="", flush=True)
     return diagnosis.exit_code(findings, strict=arguments.strict)
 
 
 def _has_colours(arguments: argparse.Namespace) -> bool:
     # https://no-color.org: the variable counts when it is not empty.
-    return sys.stdout.isatty() and not arguments.no_color and not os.environ.get("NO_COLOR")
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()
+    return is_terminal and not arguments.no_color and not os.environ.get("NO_COLOR")
 
 
 def _seen(arguments: argparse.Namespace) -> Snapshot:

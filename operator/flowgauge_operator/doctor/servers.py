@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flowgauge_operator import promql, verify
+from flowgauge_operator import duration, names, promql, verify
 from flowgauge_operator.doctor import places
 from flowgauge_operator.doctor.asking import Api, Outside, together
-from flowgauge_operator.doctor.checks import pods
+from flowgauge_operator.doctor.checks import pods, rules
+from flowgauge_operator.doctor.checks.prometheus import nearest_first
 from flowgauge_operator.doctor.places import Way
 from flowgauge_operator.doctor.snapshot import Server, Snapshot, Unseen, Workflow
+from flowgauge_operator.render import Rendered
 from flowgauge_operator.verify import Observation
 
 Query = Mapping[str, str | Sequence[str]]
@@ -40,7 +42,7 @@ def prometheus(
 
     `url` is the operator's own, `home` its namespace.
     """
-    known = () if isinstance(seen.prometheuses, Unseen) else seen.prometheuses
+    known = nearest_first(seen)
     ways = places.once(
         [places.by_url(url, home) if url else None, *map(places.of_prometheus, known)]
     )
@@ -74,12 +76,15 @@ def _of_workflow(flow: Workflow) -> dict[str, tuple[str, Query]]:
     of_pods = promql.matchers(
         [("namespace", "=", flow.namespace), ("pod", "=~", promql.any_of(named))]
     )
+    # The target of a Pushgateway has a namespace of its own and no workflow, so only the pushed namespace is renamed.
+    renamed = [("exported_namespace", "=", flow.namespace), ("monitored_workflow", "=", flow.name)]
     clash = (
-        promql.matchers([("exported_monitored_workflow", "=", flow.name)])
+        promql.matchers(renamed)
         if flow.mode == "Push"
         else f'{owner},exported_monitored_workflow!=""'
     )
     asked = verify.questions([rendered])
+    oldest = {"oldest": _age(rendered, owner)} if rendered.slos else {}
     pool = {"scrapePool": rendered.pool} if rendered.pool else {}
     queries = {
         "observed": asked.targets,
@@ -89,6 +94,7 @@ def _of_workflow(flow: Workflow) -> dict[str, tuple[str, Query]]:
         "names": f"count by (__name__) ({{{owner}}})",
         "clash": f"count by (__name__) ({{{clash}}})",
         "pushed": f"push_time_seconds{{{owner}}}",
+        **oldest,
     }
     return {
         **{name: ("/api/v1/query", {"query": query}) for name, query in queries.items()},
@@ -97,6 +103,16 @@ def _of_workflow(flow: Workflow) -> dict[str, tuple[str, Query]]:
         "targets": ("/api/v1/targets", {"state": "active", **pool}),
         "runtime": ("/api/v1/status/runtimeinfo", {}),
     }
+
+
+def _age(rendered: Rendered, owner: str) -> str:
+    """How many seconds ago the workflow's rules were first evaluated, as far as its objectives look back."""
+    back = max(duration.seconds(view.window) for view in rendered.slos)
+    # The first of the steps at which there was something, so the answer is at most a step too low; a step is due at
+    # times that it divides, perhaps none yet.
+    every = duration.text(rules.step_of(back))
+    seen = f"timestamp({names.INFO}{{{owner}}})"
+    return f"time() - min(min_over_time({seen}[{duration.text(back)}:{every}]) or {seen})"
 
 
 def _asked(ask: Ask, name: str, path: str, query: Query) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from flowgauge_operator import kinds, names
-from flowgauge_operator.doctor import selectors
+from flowgauge_operator.doctor import places, selectors
 from flowgauge_operator.doctor.checks.operator import change, escaped
 from flowgauge_operator.doctor.checks.prometheus import Thing, real, refusals
 from flowgauge_operator.doctor.finding import Finding, error, listed, ok, unseen, warning
@@ -20,11 +20,36 @@ def answers(seen: Snapshot) -> Iterator[Finding]:
         built = seen.prometheus.answer("build")
         version = "" if isinstance(built, Unseen) else f" {built.get('version', '')}"
         yield ok("prometheus-answers", f"Prometheus{version} answers, {seen.prometheus.way}")
+        yield from _several(seen)
         yield from _known(seen)
     if seen.alertmanager.error is not None:
         yield unseen("alertmanager-answers", "Alertmanager", seen.alertmanager.error)
     else:
         yield ok("alertmanager-answers", f"Alertmanager answers, {seen.alertmanager.way}")
+
+
+def _several(seen: Snapshot) -> Iterator[Finding]:
+    """Whether each request may reach another Prometheus: shards, or objects behind one Service."""
+    known = () if isinstance(seen.prometheuses, Unseen) else seen.prometheuses
+    ways = [(places.of_prometheus(body), body) for body in known]
+    asked = [
+        (way, body)
+        for way, body in ways
+        if f"Service {way.namespace}/{way.service}:" in seen.prometheus.way
+    ]
+    shards = [f"{title(body)} ({body['spec'].get('shards') or 1} shards)" for _, body in asked]
+    if sum(body["spec"].get("shards") or 1 for _, body in asked) < 2:
+        return
+    way, _ = asked[0]
+    told = (
+        f"behind the Service {way.namespace}/{way.service} are several: {listed(shards)}; each request may reach another,"
+        " so that targets, rules and metrics may seem to be missing"
+    )
+    remedy = (
+        "give the URL of one, or of what queries all of them, such as Thanos: --prometheus URL; for the operator\n"
+        + change(seen, "prometheus.url=URL")
+    )
+    yield warning("prometheus-answers", told, remedy)
 
 
 def _known(seen: Snapshot) -> Iterator[Finding]:

@@ -32,9 +32,12 @@ def delivered(seen: Snapshot) -> Iterator[Finding]:
     if isinstance(found, Unseen):
         yield unseen("delivered", "what Alertmanager has", found)
         return
-    ours = [a for a in found if _is_ours(flow, a["labels"])]
-    there = {a["labels"].get("alertname") for a in ours}
-    lacking = sorted({alert for alert, _ in flow.observation.firing[flow.owner]} - there)
+    fire = {alert for alert, _ in flow.observation.firing[flow.owner]}
+    # What fires no more stays there for some minutes.
+    ours = [
+        a for a in found if _is_ours(flow, a["labels"]) and a["labels"].get("alertname") in fire
+    ]
+    lacking = sorted(fire - {a["labels"]["alertname"] for a in ours})
     if lacking:
         told = f"{listed(lacking)} fire in Prometheus, and Alertmanager does not have them"
         remedy = "does this Prometheus send to this Alertmanager (spec.alerting)? See the finding alertmanager-answers"

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from flowgauge_operator.doctor import networkpolicy
-from flowgauge_operator.doctor.checks import pods
+from flowgauge_operator.doctor.checks import pods, prometheus
 from flowgauge_operator.doctor.finding import Finding, error, listed, ok, unseen, warning
 from flowgauge_operator.doctor.networkpolicy import Party, Port, Ruling
 from flowgauge_operator.doctor.snapshot import Body, Snapshot, Unseen, Workflow, title
@@ -25,7 +25,7 @@ def admitted(seen: Snapshot) -> Iterator[Finding]:
     if isinstance(flow.policies, Unseen):
         yield unseen("network-policy", "the NetworkPolicies", flow.policies)
         return
-    for body in seen.prometheuses:
+    for body in prometheus.scraping(seen):
         yield from _of_one(seen, flow, body, found)
 
 
@@ -141,7 +141,7 @@ def _refused(
     # On one line: what is indented in a terminal cannot be copied as a here-document.
     remedy = f"echo '{json.dumps(policy)}' | kubectl apply -f -"
     # Several Prometheus objects: only one of them has to get through.
-    several = not isinstance(seen.prometheuses, Unseen) and len(seen.prometheuses) > 1
+    several = len(prometheus.scraping(seen)) > 1
     return (warning if several else error)("network-policy", told, remedy)
 
 

@@ -12,7 +12,7 @@ from flowgauge_operator.doctor.snapshot import Access, Held, Installed, Snapshot
 
 _INSTALL = "helm upgrade --install flowgauge charts/flowgauge --namespace flowgauge-system --create-namespace"
 _UPGRADE = "helm upgrade {name} charts/flowgauge --namespace {namespace} --reuse-values"
-# A leader renews every 2 s and gives up after 10.
+# A leader renews six times in the duration of the Lease, which is 10 s by default; clocks may differ.
 _FRESH_SECONDS = 30
 
 
@@ -162,6 +162,8 @@ def lease(seen: Snapshot) -> Iterator[Finding]:
     """Whether the Lease is held by a pod that lives, and fresh."""
     for operator in seen.operators:
         name = about(operator)
+        if operator.deployment["spec"].get("replicas", 1) == 0:
+            continue
         if not operator.settings.leader_elect:
             yield ok("operator-lease", "one replica, which needs none", about=name)
             continue
@@ -189,15 +191,19 @@ def _held(operator: Installed, held: Held, seen: Snapshot) -> Finding:
         return error("operator-lease", "nobody holds the Lease: no replica works", logs, about=name)
     now = seen.server_time or seen.now
     age = (now - held.renewed).total_seconds() if held.renewed else None
-    if age is None or age > _FRESH_SECONDS:
+    if age is None or age > max(_FRESH_SECONDS, operator.settings.lease_duration):
         told = f"{held.holder} holds the Lease, but has not renewed it for {age or 0:.0f} s"
         return error("operator-lease", told, logs, about=name)
     if isinstance(operator.pods, Unseen):
         return unseen("operator-lease", "whether its holder lives", operator.pods, about=name)
     known = {str(pod["metadata"][key]) for pod in operator.pods for key in ("uid", "name")}
     if not any(part in held.holder for part in known):
-        told = f"{held.holder} holds the Lease, which is no pod of this Deployment: another operator uses the same Lease"
-        return error("operator-lease", told, "give each its --leader-election-id", about=name)
+        told = f"{held.holder} holds the Lease, which is no pod of this Deployment"
+        remedy = (
+            "if its pod has just gone, another replica leads within 15 s; else another operator uses the same Lease: give"
+            " each its --leader-election-id"
+        )
+        return error("operator-lease", told, remedy, about=name)
     return ok(
         "operator-lease", f"held by {held.holder}, renewed {max(age, 0):.0f} s ago", about=name
     )

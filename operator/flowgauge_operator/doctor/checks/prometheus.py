@@ -78,13 +78,42 @@ def monitors(seen: Snapshot) -> Iterator[Finding]:
     """Whether a Prometheus object selects our monitors."""
     for kind in ("ServiceMonitor", "PodMonitor"):
         made = _monitors(seen, kind)
-        field = f"{kind[0].lower()}{kind[1:]}"
-        yield from _selected(seen, "monitor-selector", field, "monitorLabels", made)
+        yield from _selected(seen, "monitor-selector", _field(kind), "monitorLabels", made)
 
 
 def rules(seen: Snapshot) -> Iterator[Finding]:
     """Whether a Prometheus object selects our rules."""
     yield from _selected(seen, "rule-selector", "rule", "ruleLabels", _rules(seen))
+
+
+def scraping(seen: Snapshot) -> list[Body]:
+    """The Prometheus objects that select the monitors that are made; all of them, where none does."""
+    known = [] if isinstance(seen.prometheuses, Unseen) else list(seen.prometheuses)
+    made = _scraped(seen)
+    return [body for body in known if not _refused(seen, body, made)] or known
+
+
+def nearest_first(seen: Snapshot) -> list[Body]:
+    """All Prometheus objects, first those that select most of what is made."""
+    known = () if isinstance(seen.prometheuses, Unseen) else seen.prometheuses
+    made = [*_scraped(seen), *(("rule", thing) for thing in _rules(seen))]
+    return sorted(known, key=lambda body: _refused(seen, body, made))
+
+
+def _scraped(seen: Snapshot) -> list[tuple[str, Thing]]:
+    return [
+        (_field(kind), thing)
+        for kind in ("ServiceMonitor", "PodMonitor")
+        for thing in _monitors(seen, kind)
+    ]
+
+
+def _refused(seen: Snapshot, body: Body, made: Iterable[tuple[str, Thing]]) -> int:
+    return sum(bool(refusals(seen, body, field, thing)) for field, thing in made)
+
+
+def _field(kind: str) -> str:
+    return f"{kind[0].lower()}{kind[1:]}"
 
 
 def _monitors(seen: Snapshot, kind: str) -> list[Thing]:
@@ -150,7 +179,11 @@ def _selected(
     if isinstance(prometheuses, Unseen) or not prometheuses:
         return
     for thing in made:
-        reasons = {title(body): refusals(seen, body, field, thing) for body in prometheuses}
+        # A ThanosRuler evaluates rules by the same fields.
+        rulers = () if field != "rule" or isinstance(seen.rulers, Unseen) else seen.rulers
+        reasons = {
+            title(body): refusals(seen, body, field, thing) for body in (*prometheuses, *rulers)
+        }
         taking = [name for name, refused in reasons.items() if refused == []]
         if taking:
             yield ok(check, f"{thing.title} is selected by {listed(taking)}")
@@ -220,7 +253,7 @@ def rights(seen: Snapshot) -> Iterator[Finding]:
     if isinstance(seen.prometheuses, Unseen):
         return
     spaces = [seen.workflow.namespace] if seen.workflow else _spaces(seen)[:1]
-    for body in seen.prometheuses:
+    for body in scraping(seen):
         if body["spec"].get("apiserverConfig"):
             told = "it reaches the API server with credentials of its own (apiserverConfig), which cannot be judged here"
             yield unknown("prometheus-rights", told, about=title(body))

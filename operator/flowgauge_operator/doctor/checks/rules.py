@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 
 from flowgauge import profiles
 from flowgauge.profiles import Profile
@@ -17,6 +18,8 @@ from flowgauge_operator.doctor.snapshot import Snapshot, Unseen, Workflow
 from flowgauge_operator.render import Rendered
 from flowgauge_operator.verify import Observation
 
+# A workflow that was made some time before its rules were loaded is nothing to talk about.
+_LATE_SECONDS = 3600
 _RECORDED = ("workflow:", "slo:", "ALERTS", "up", "scrape_")
 
 
@@ -152,7 +155,7 @@ def _near(name: str, own: Iterable[str]) -> list[str]:
 
 
 def history(seen: Snapshot) -> Iterator[Finding]:
-    """Whether data is kept for as long as the objectives look back."""
+    """Whether data is kept for as long as the objectives look back, and whether it is there for so long."""
     known = _observed(seen)
     if known is None or not known[1].slos or known[2].error:
         return
@@ -170,5 +173,48 @@ def history(seen: Snapshot) -> Iterator[Finding]:
     if verdict.reason == "RetentionTooShort":
         told = f"Prometheus keeps data {kept}, and objectives look back {longest}"
         yield warning("history", told, f"in the Prometheus object: spec.retention: {longest}")
-    else:
-        yield ok("history", f"Prometheus keeps data {kept}; objectives look back {longest}")
+        return
+    told = f"Prometheus keeps data {kept}; objectives look back {longest}"
+    yield _filled(seen, flow, rendered, told) or ok("history", told)
+
+
+def step_of(seconds: float) -> int:
+    """How exactly it is asked since when there is data, over so many seconds; both in seconds."""
+    return max(int(seconds) // 100, 60)
+
+
+def _filled(seen: Snapshot, flow: Workflow, rendered: Rendered, told: str) -> Finding | None:
+    """The finding where there is less data than the objectives look back; None where there is enough, or nobody knows."""
+    answer = seen.prometheus.answer("oldest")
+    if isinstance(answer, Unseen) or not answer:
+        return None
+    age = float(answer[0]["value"][1])
+    back = max(duration.seconds(view.window) for view in rendered.slos)
+    slack = 2 * step_of(back)
+    short = [v.name for v in rendered.slos if duration.seconds(v.window) > age + slack]
+    if not short:
+        return None
+    told = f"{told}, but the rules of the workflow have run for {_rounded(age)}: {listed(short)} speak of no more than that"
+    lived = _lived(seen, flow)
+    if lived is None or min(lived, back) <= age + slack + _LATE_SECONDS:
+        return ok("history", f"{told}; that fills up by itself")
+    remedy = (
+        "if Prometheus lost its data, give it a volume (spec.storage of the Prometheus object); else nothing: it fills up by"
+        " itself"
+    )
+    return warning("history", f"{told}, although it was made {_rounded(lived)} ago", remedy)
+
+
+def _lived(seen: Snapshot, flow: Workflow) -> float | None:
+    """How many seconds ago the workflow was made."""
+    made = "" if isinstance(flow.body, Unseen) else flow.body["metadata"].get("creationTimestamp")
+    if not made:
+        return None
+    return ((seen.server_time or seen.now) - datetime.fromisoformat(made)).total_seconds()
+
+
+def _rounded(seconds: float) -> str:
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"

@@ -32,7 +32,7 @@ def monitor(seen: Snapshot) -> Iterator[Finding]:
         yield error(
             "monitor",
             told,
-            f"kubectl -n {flow.namespace} describe mwf {flow.name}; see the findings on the operator",
+            f"kubectl -n {flow.namespace} describe mwf {flow.name}\nsee the findings on the operator",
         )
 
 
@@ -153,7 +153,7 @@ def labels(seen: Snapshot) -> Iterator[Finding]:
     if not found:
         yield ok("labels", "no label of the program clashes with the owner labels")
     elif flow.mode == "Push":
-        told = f"{listed(found, 3)} arrive with exported_{names.WORKFLOW_LABEL}: the Pushgateway is scraped without honorLabels, so no rule finds them"
+        told = f"{listed(found, 3)} arrive with exported_{names.NAMESPACE_LABEL}: the Pushgateway is scraped without honorLabels, so no rule finds them"
         yield error(
             "labels",
             told,
@@ -173,6 +173,11 @@ def pushed(seen: Snapshot) -> Iterator[Finding]:
     found = seen.prometheus.answer("pushed")
     if isinstance(found, Unseen):
         yield unseen("pushed", "what was pushed", found)
+        return
+    renamed = seen.prometheus.answer("clash")
+    if not found and renamed and not isinstance(renamed, Unseen):
+        told = "groups of the workflow are pushed, and none arrives with its labels"
+        yield error("pushed", told, "see the finding labels")
         return
     if not found:
         told = f"no group with namespace={flow.namespace} and monitored_workflow={flow.name} was pushed, or the Pushgateway is not scraped"

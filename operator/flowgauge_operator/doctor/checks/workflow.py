@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from flowgauge import profiles
-from flowgauge_operator import condition
+from flowgauge_operator import condition, kinds
 from flowgauge_operator.doctor.finding import Finding, error, listed, ok, unknown, unseen, warning
 from flowgauge_operator.doctor.snapshot import Snapshot, Unseen, Workflow
 
@@ -116,11 +116,16 @@ def accepted(seen: Snapshot) -> Iterator[Finding]:
 def _not_there(seen: Snapshot, flow: Workflow, why: Unseen) -> Finding:
     if why.sort != "absent":
         return unseen("workflow", flow.title, why)
+    if isinstance(absent := seen.crds.get(kinds.WORKFLOW.resource), Unseen) and absent.sort == "absent":  # fmt: skip
+        told = f"there is no MonitoredWorkflow {flow.title}: the kind is not installed"
+        return error("workflow", told, "see the finding crds")
     known = () if isinstance(seen.workflows, Unseen) else seen.workflows
     titles = [f"{b['metadata']['namespace']}/{b['metadata']['name']}" for b in known]
     near = [t for t in titles if t.endswith(f"/{flow.name}")]
     near += difflib.get_close_matches(flow.title, titles, 3)
-    hint = f"; did you mean {listed(near, 3)}?" if near else ""
+    has_no_home = seen.labels_of(flow.namespace) is None and not isinstance(seen.namespaces, Unseen)
+    hint = "; there is no such namespace" if has_no_home else ""
+    hint += f"; did you mean {listed(near, 3)}?" if near else ""
     return error(
         "workflow",
         f"there is no MonitoredWorkflow {flow.title}{hint}",
