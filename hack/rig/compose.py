@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import yaml
@@ -101,16 +100,11 @@ class Project:
         self._names.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop everything."""
         for service in [*self._processes]:
             self.stop(service)
-        self._names.__exit__(kind, error, trace)
+        self._names.__exit__()
 
     def start(self, service: str, **more: str) -> Process:
         """Start one container of a service; `more` is added to its environment."""

@@ -8,7 +8,6 @@ import struct
 import threading
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address
-from types import TracebackType
 from typing import Self
 
 _HEADER = struct.Struct("!HHHHHH")
@@ -46,12 +45,7 @@ class Names:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Answer no more."""
         self._is_over = True
         self._thread.join()

@@ -15,7 +15,7 @@ from rig.pytest_plugin import binary
 
 _CONFIGURATION = """\
 global:
-  scrape_interval: 250ms
+  scrape_interval: {interval}
   evaluation_interval: 250ms
 {rules}
 scrape_configs:
@@ -45,7 +45,7 @@ class Prometheus:
             return [({}, float(found["result"][1]))]
         return [(sample["metric"], float(sample["value"][1])) for sample in found["result"]]
 
-    def wait_series(self, query: str, seconds: float = 15) -> list[tuple[dict[str, str], float]]:
+    def wait_series(self, query: str, seconds: float = 30) -> list[tuple[dict[str, str], float]]:
         """Wait for an answer with series."""
         return waiting.wait_for(lambda: self.series(query), seconds, f"an answer to {query}")
 
@@ -62,15 +62,20 @@ class Prometheus:
 
 
 @contextlib.contextmanager
-def prometheus(port: int, *, job: str = "", rules: str = "") -> Iterator[Prometheus]:
-    """Run Prometheus, scraping this port of the loopback; `job` are lines of its job, `rules` a file of rules."""
+def prometheus(
+    port: int, *, job: str = "", rules: str = "", interval: str = "250ms"
+) -> Iterator[Prometheus]:
+    """Run Prometheus, scraping this port of the loopback; `job` are lines of its job, `rules` a file of rules.
+
+    A scrape may last as long as the interval: large pages want a longer one, or a busy machine never gets them.
+    """
     with scratch.folder() as run:
         files = ""
         if rules:
             Path(run / "rules.yaml").write_text(rules, encoding="utf-8")
             files = f"rule_files: ['{run / 'rules.yaml'}']"
         lines = "\n".join(f"  {line}" for line in job.splitlines())
-        configuration = _CONFIGURATION.format(port=port, job=lines, rules=files)
+        configuration = _CONFIGURATION.format(port=port, job=lines, rules=files, interval=interval)
         with served(configuration, run) as found:
             yield found
 

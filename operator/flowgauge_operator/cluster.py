@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from types import TracebackType
 from typing import Any, Self
 
 from flowgauge_operator import errors, kinds
@@ -53,13 +52,8 @@ class Cluster:
         await self._transport.__aenter__()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._transport.__aexit__(kind, error, trace)
+    async def __aexit__(self, *raised: object) -> None:
+        await self._transport.__aexit__(*raised)
 
     def fence(self, may_write: Callable[[], bool]) -> None:
         """Refuse every write but urgent ones, by `errors.Fenced`, while `may_write` says no."""

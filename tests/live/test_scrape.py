@@ -113,7 +113,8 @@ def scraped(request):
         program.stdin.close()
         told = json.loads(program.stdout.readline())
         port = int(re.search(r":(\d+)/", told["address"])[1])
-        with lone.prometheus(port, job=f"scrape_protocols: [{request.param}]") as prometheus:
+        job = f"scrape_protocols: [{request.param}]"
+        with lone.prometheus(port, job=job, interval="2s") as prometheus:
             prometheus.wait_series("flowgauge_library_info")
             yield Scraped(prometheus, told, request.param)
     finally:
