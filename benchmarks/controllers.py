@@ -234,8 +234,7 @@ def main() -> None:
         if not arguments.without_peer:
             for file in tools.crds("sloth").glob("*.yaml"):
                 cluster.apply(file.read_text())
-            peer = "crd/prometheusservicelevels.sloth.slok.dev"
-            cluster.kubectl("wait", "--for=condition=Established", peer)
+            cluster.wait_established("crd/prometheusservicelevels.sloth.slok.dev")
         for number in range(arguments.rounds):
             print(f"round {number + 1} of {arguments.rounds}", flush=True)
             for what, row in turns(cluster, container, arguments):

@@ -55,6 +55,10 @@ class Client(ABC):
             return self.apply(placement.documents(manifests), namespace=namespace)
         return self.apply(placement.placed(manifests, controlplane.NODE), namespace=namespace)
 
+    def wait_established(self, *definitions: str) -> None:
+        """Wait until the kinds of some CRDs (`crd/NAME`) are served; without a name, of all."""
+        self._kubectl.wait_established(*definitions)
+
     def create_namespace(self, name: str, labels: Mapping[str, str] | None = None) -> None:
         """Make a namespace in which pods may be made at once."""
         metadata = {"name": name, "labels": dict(labels or {})}

@@ -175,23 +175,10 @@ class Cluster(Client):
 
     def install_grafana_operator(self) -> None:
         """Install the CRDs of grafana-operator, as its chart does before it starts anything."""
-        names = [
-            f"crd/{file.stem.partition('_')[2]}.grafana.integreatly.org"
-            for file in sorted(tools.crds("grafana-operator").iterdir())
-        ]
-        self.kubectl("apply", "--server-side", f"--filename={tools.crds('grafana-operator')}")
-
-        def are_established() -> bool:
-            # `kubectl wait` fails on a kind that has no status yet.
-            return all(
-                "Established"
-                in self.kubectl(
-                    "get", name, "--output=jsonpath={.status.conditions[?(@.status=='True')].type}"
-                )
-                for name in names
-            )
-
-        self.wait_for(are_established, 60, "the kinds of grafana-operator")
+        folder = tools.crds("grafana-operator")
+        self.kubectl("apply", "--server-side", f"--filename={folder}")
+        kinds = (file.stem.partition("_")[2] for file in sorted(folder.iterdir()))
+        self.wait_established(*(f"crd/{kind}.grafana.integreatly.org" for kind in kinds))
 
     @contextmanager
     def grafana_kinds(self) -> Iterator[None]:

@@ -176,7 +176,7 @@ class ControlPlane:
     def _crds(self, client: Kubectl) -> None:
         client.run("apply", "--server-side", f"--filename={tools.crds()}")
         # prometheus-operator looks once, when it starts, and leaves out what is not there yet.
-        client.run("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+        client.wait_established()
         self._say("the CRDs of prometheus-operator are established")
 
 

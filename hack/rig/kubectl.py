@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from rig import tools
+from rig import tools, waiting
 
 Manifest = Mapping[str, Any]
 
@@ -48,6 +48,16 @@ class Kubectl:
     def get(self, *arguments: str) -> Any:
         """Return what ``kubectl get`` finds, decoded."""
         return json.loads(self.run("get", *arguments, "--output=json"))
+
+    def wait_established(self, *definitions: str, timeout: float = 60) -> None:
+        """Wait until the API server serves the kinds of some CRDs (`crd/NAME`); without a name, of all."""
+
+        def are_established() -> bool:
+            self.run("wait", "--for=condition=Established", *(definitions or ("crd", "--all")))
+            return True
+
+        # One that was made just now has no conditions yet, and kubectl fails at it instead of waiting.
+        waiting.wait_for(are_established, timeout, "the kinds to be served")
 
     def get_config(self) -> Any:
         """Return the current context of the kubeconfig, with its cluster and user."""

@@ -18,12 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope="module")
 def api(cluster):
     cluster.apply([crd.monitored_workflow()])
-    cluster.kubectl(
-        "wait",
-        "--for=condition=Established",
-        "crd/monitoredworkflows.flowgauge.dev",
-        "--timeout=30s",
-    )
+    cluster.wait_established("crd/monitoredworkflows.flowgauge.dev")
     return cluster
 
 

@@ -29,12 +29,7 @@ def without_prometheus_operator(operator, looking):
 
     def restore():
         operator.cluster.apply(saved)
-        # Right after it was made, a definition has no conditions yet, and kubectl gives up.
-        operator.wait(
-            lambda: operator.cluster.kubectl("wait", "--for=condition=Established", *names),
-            "the kinds to be served",
-            30,
-        )
+        operator.cluster.wait_established(*names)
 
     yield restore
     restore()

@@ -29,7 +29,7 @@ def test_the_crd_is_removed_and_installed_again(looking, namespace):
         }
         crd.pop("status", None)
         looking.cluster.apply([crd])
-        looking.cluster.kubectl("wait", "--for=condition=Established", CRD, "--timeout=30s")
+        looking.cluster.wait_established(CRD)
     looking.cluster.apply([looking.workflow(namespace)])
 
     looking.wait_condition("Ready", "True", namespace, timeout=60)

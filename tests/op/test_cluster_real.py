@@ -41,7 +41,7 @@ subjects: [{kind: ServiceAccount, name: default, namespace: NAME}]
 def installed(cluster):
     for path in CRDS:
         cluster.apply(path.read_text(encoding="utf-8"))
-        cluster.kubectl("wait", "--for=condition=Established", "-f", str(path))
+    cluster.wait_established()
     return cluster
 
 
