@@ -270,8 +270,8 @@ class Cluster(Client):
         """A token of the administrator; None for a given cluster."""
         return self._access.admin_token
 
-    def audit(self, user_prefix: str = "", *, since: int = 0) -> Iterator[audits.Request]:
-        """Yield the requests of some users; needs ``Cluster(audit=True)``."""
+    def audit(self, user_prefix: str = "", *, since: int = 0) -> list[audits.Request]:
+        """Return the requests of some users; needs ``Cluster(audit=True)``."""
         return audits.read(self._audit_log, user_prefix=user_prefix, since=since)
 
     def audit_mark(self) -> int:

@@ -361,10 +361,11 @@ def test_what_argo_starts_is_monitored_from_run_to_run(annotated, argo):
 
     made = annotated.wait(lambda w: w.get("status"), "a status")
     assert made["spec"]["scrape"]["intermittent"] is True
-    # The garbage collector removes the pods with the Workflow, as Argo's time to live does.
+    # The garbage collector removes the pods with the Workflow, as Argo's time to live does. It looks for new kinds every half
+    # minute, and longer where others went away.
     annotated.cluster.kubectl("delete", "workflows.argoproj.io", "orders-1764300000", where)
     gone = annotated.wait(
-        lambda w: "flowgauge.dev/pods-gone-since" in w["metadata"]["annotations"], "the end", 30
+        lambda w: "flowgauge.dev/pods-gone-since" in w["metadata"]["annotations"], "the end", 150
     )
     # What CronWorkflow starts next has another name, and may say something else.
     argo("orders-1764303600", load=told | {"slo_success": "98"})

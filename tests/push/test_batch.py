@@ -14,6 +14,9 @@ import asyncio, contextlib, os, signal, sys, threading, time
 import flowgauge
 from flowgauge.push.batch import batch
 
+# Whoever runs this in the background of a shell ignores it, and programs inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 def say(text):
     print(text, flush=True)
 """

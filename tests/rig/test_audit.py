@@ -52,7 +52,13 @@ def test_a_mark_leaves_out_what_was_before(log):
 
 
 def test_a_half_written_line_is_left_for_the_next_reading(log):
+    whole = entry("admin", "delete", resource="pods", name="p")
     with log.open("a") as file:
-        file.write('{"user": {"userna')
+        file.write(whole[:20])
 
-    assert len(list(audit.read(log))) == 2
+    mark = audit.end(log)
+    assert len(audit.read(log)) == 2
+    assert audit.read(log, since=mark) == []
+    with log.open("a") as file:
+        file.write(whole[20:] + "\n")
+    assert [request.verb for request in audit.read(log, since=mark)] == ["delete"]
