@@ -65,7 +65,7 @@ class Client(ABC):
         self.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}])
         self.wait_for(
             lambda: controlplane.has_default_account(self._kubectl, name),
-            20,
+            60,  # after an outage the controllers wait for longer and longer between their tries
             f"the default account of namespace {name}",
         )
 
