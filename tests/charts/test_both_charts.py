@@ -106,6 +106,23 @@ def test_a_value_that_is_needed_is_missed_by_its_name(helm, folder, path):
     assert f"at '{'/' * bool(above)}{above}': missing property '{key}'" in str(refused.value)
 
 
+def test_two_releases_of_one_name_have_nothing_in_common(helm, folder):
+    def named(release, namespace):
+        made = chart.render(folder, release=release, namespace=namespace)
+        return {
+            (item["kind"], item["metadata"].get("namespace"), item["metadata"]["name"])
+            for item in made
+            if item["kind"] != "CustomResourceDefinition"
+        }
+
+    first = named("flowgauge", "team-a")
+
+    assert len([each for each in first if each[1] is None]) >= 7
+    assert first & named("flowgauge", "team-b") == set()
+    # Where one name ends and the other begins can be told.
+    assert first & named("a-flowgauge", "team") == set()
+
+
 def test_the_icon_is_the_file_of_the_repository(folder):
     data = base64.b64decode(metadata(folder)["icon"].removeprefix("data:image/svg+xml;base64,"))
 

@@ -165,8 +165,8 @@ def test_a_release_lives_as_its_user_expects(install, own_cluster, namespace, sh
         "--output=name",
     ).split()
     assert left == [
-        "clusterrole.rbac.authorization.k8s.io/flowgauge",
-        "clusterrole.rbac.authorization.k8s.io/flowgauge-profiles",
+        f"clusterrole.rbac.authorization.k8s.io/{namespace}:flowgauge",
+        f"clusterrole.rbac.authorization.k8s.io/{namespace}:flowgauge-profiles",
     ]
 
     # Users' objects outlive the release, and the next one goes on with them.
@@ -193,12 +193,12 @@ def test_a_release_lives_as_its_user_expects(install, own_cluster, namespace, sh
     )
 
 
-def test_helm_test_fails_where_the_operator_does_not_work(install, own_cluster):
+def test_helm_test_fails_where_the_operator_does_not_work(install, own_cluster, namespace):
     release = install(replicas=1)
     release.test()
 
-    binding = own_cluster.get("clusterrolebinding", "flowgauge")
-    own_cluster.kubectl("delete", "clusterrolebinding", "flowgauge")
+    binding = own_cluster.get("clusterrolebinding", f"{namespace}:flowgauge")
+    own_cluster.kubectl("delete", "clusterrolebinding", f"{namespace}:flowgauge")
     with pytest.raises(ChartError) as without_rbac:
         release.test()
     assert "FAILED" in str(without_rbac.value)

@@ -363,16 +363,17 @@ def test_a_prometheus_that_may_not_look_for_targets_is_found(scene, find):
 
 
 def test_a_right_that_the_operator_lacks_is_found(scene, find):
-    role = scene.cluster.get("clusterrole", "examined")
+    name = "flowgauge-system:examined"
+    role = scene.cluster.get("clusterrole", name)
     rules = json.loads(json.dumps(role["rules"]))
     for rule in rules:
         if "prometheusrules" in rule["resources"]:
             rule["verbs"].remove("patch")
     try:
-        _put(scene.cluster, "examined", rules)
+        _put(scene.cluster, name, rules)
         found = find("operator-rights", "error", r"may not patch servicemonitors\.monitoring")
     finally:
-        _put(scene.cluster, "examined", role["rules"])
+        _put(scene.cluster, name, role["rules"])
     find("operator-rights", "ok", "has all")
 
     assert "--as=system:serviceaccount:flowgauge-system:examined" in found["remedy"]

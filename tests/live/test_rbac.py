@@ -17,6 +17,7 @@ from rig import audit
 pytestmark = pytest.mark.cluster
 
 NAME = "exact"
+ROLE = f"flowgauge-system:{NAME}"
 USER = f"system:serviceaccount:flowgauge-system:{NAME}"
 NOTIFY = {"receiver": {"webhook": {"url": "http://hooks.ops:8080/"}}}
 OWN = {"scheme": "https", "tls": {"insecureSkipVerify": True}}
@@ -226,7 +227,7 @@ def test_without_an_optional_right_it_says_so_and_does_the_rest(
     """The right is taken, and given back while it works."""
     cluster, containers = everything.cluster, everything.release.containers
     before = {
-        name: cluster.get("clusterrole", name)["rules"] for name in (NAME, f"{NAME}-profiles")
+        name: cluster.get("clusterrole", name)["rules"] for name in (ROLE, f"{ROLE}-profiles")
     }
     sizes = {container.name: container.log.stat().st_size for container in containers}
 

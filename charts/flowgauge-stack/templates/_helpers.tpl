@@ -164,9 +164,10 @@ subjects:
   namespace: {{ .root.Release.Namespace | quote }}
 {{- end }}
 
-{{- /* The name of what is not in a namespace: two releases of one name may be in two namespaces. */ -}}
+{{- /* The name of what is not in a namespace: two releases of one name may be in two namespaces, and no name has
+a colon. */ -}}
 {{- define "stack.clusterName" -}}
-{{ .root.Release.Namespace }}-{{ include "stack.name" .root }}-{{ .part }}
+{{ .root.Release.Namespace }}:{{ include "stack.name" .root }}-{{ .part }}
 {{- end }}
 
 {{- /* A ServiceMonitor of a part: a dict with root, part, selector (labels), port and honorLabels. */ -}}

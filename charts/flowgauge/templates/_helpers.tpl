@@ -10,6 +10,11 @@
 {{- end -}}
 {{- end }}
 
+{{- /* The name of what is not in a namespace: two releases of one name may be in two namespaces, and no name has a colon. */ -}}
+{{- define "flowgauge.clusterName" -}}
+{{- printf "%s:%s" .Release.Namespace (include "flowgauge.name" .) -}}
+{{- end }}
+
 {{- define "flowgauge.serviceAccountName" -}}
 {{- if .Values.serviceAccount.create -}}
 {{- .Values.serviceAccount.name | default (include "flowgauge.name" .) -}}
