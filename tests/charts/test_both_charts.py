@@ -49,7 +49,31 @@ def test_names_that_look_like_numbers_stay_names(helm, folder):
     made = [item for item in yaml.load_all(text, yaml.CSafeLoader) if item]
     # A definition has properties of these names.
     assert [*other_than_text([m for m in made if m["kind"] != "CustomResourceDefinition"])] == []
-    assert len(made) > 10
+    services = [item["metadata"]["name"] for item in made if item["kind"] == "Service"]
+    assert services
+    # A name of DNS begins with a letter, as a release need not.
+    assert [name for name in services if not name[0].isalpha()] == []
+
+
+def test_a_version_of_any_length_is_told_in_labels(helm, folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "chart")
+    versions = {"version": f"1.0.0-dev.{'0a' * 30}+local", "appVersion": "1.0.0+local"}
+    (copy / "Chart.yaml").write_text(yaml.safe_dump(metadata(folder) | versions))
+
+    text = helm.run("template", "r", str(copy), "--skip-crds")
+
+    labels = {
+        value
+        for item in yaml.load_all(text, yaml.CSafeLoader)
+        if item
+        for value in item["metadata"]["labels"].values()
+    }
+    assert any("1.0.0-dev" in value for value in labels)
+    wrong = [
+        x for x in labels if not re.fullmatch("[A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?", x)
+    ]
+    assert wrong == []
+    assert re.findall(r"image: .*\+.*", text) == []
 
 
 def leaves(folder, wanted):
@@ -192,16 +216,18 @@ def test_a_chart_of_a_user_takes_it_in_under_another_name(helm, folder, tmp_path
     mine = metadata(folder)
     around = {"apiVersion": "v2", "name": "platform", "version": "1.0.0"}
     needed = {"name": mine["name"], "version": mine["version"], "repository": ""}
-    needed |= {"alias": "gauges", "condition": "gauges.enabled"}
+    needed |= {"alias": "myGauges", "condition": "myGauges.enabled"}
     shutil.copytree(folder, tmp_path / "charts" / mine["name"])
     (tmp_path / "Chart.yaml").write_text(yaml.safe_dump(around | {"dependencies": [needed]}))
-    (tmp_path / "values.yaml").write_text("global: {shared: 1}\ngauges: {enabled: true}")
+    (tmp_path / "values.yaml").write_text("global: {shared: 1}\nmyGauges: {enabled: true}")
 
     def rendered(*flags):
         text = helm.run("template", "platform", str(tmp_path), "--skip-crds", *flags)
-        return {item["kind"] for item in yaml.load_all(text, yaml.CSafeLoader) if item}
+        made = [item for item in yaml.load_all(text, yaml.CSafeLoader) if item]
+        assert [m["metadata"]["name"] for m in made if not m["metadata"]["name"].islower()] == []
+        return {item["kind"] for item in made}
 
     assert {"Deployment", "Service", "ServiceAccount"} <= rendered()
-    assert rendered("--set=gauges.enabled=false") == set()
+    assert rendered("--set=myGauges.enabled=false") == set()
     with pytest.raises(ChartError, match="additional properties 'replica' not allowed"):
-        rendered("--set=gauges.replica=1")
+        rendered("--set=myGauges.replica=1")

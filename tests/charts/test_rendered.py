@@ -184,11 +184,12 @@ def test_the_network_policy_lets_out_what_the_operator_asks(rendered):
         spec = the(rendered, case, "NetworkPolicy")["spec"]
         return [{port["port"] for port in rule.get("ports", ())} for rule in spec["egress"]]
 
-    assert ports("default") == [{53}, {443, 6443}]
-    assert ports("prometheus") == [{53}, {443, 6443}, {9090, 8443}]
-    assert ports("prometheus with the scheme's port") == [{53}, {443, 6443}, {9090, 80}]
+    dns = {53, 5353}
+    assert ports("default") == [dns, {443, 6443}]
+    assert ports("prometheus") == [dns, {443, 6443}, {9090, 8443}]
+    assert ports("prometheus with the scheme's port") == [dns, {443, 6443}, {9090, 80}]
     assert ports("token and ca")[2] == {9090, 443}
-    assert ports("network") == [{53}, {8443}, {9091}, set()]
+    assert ports("network") == [dns, {8443}, {9091}, set()]
 
 
 @pytest.mark.parts
@@ -229,7 +230,8 @@ def test_alerts_are_about_the_targets_of_this_release(rendered):
         ("fg", {}, "fg-flowgauge"),
         ("fg", {"fullnameOverride": "gauge"}, "gauge"),
         ("r" * 53, {}, f"{'r' * 40}-flowgauge"),
-        # Releases may have dots, Services not.
+        # Releases may have dots and begin with a digit, Services not.
+        ("2nd", {}, "r2nd-flowgauge"),
         ("my.flow", {}, "my-flow-flowgauge"),
         ("fg", {"fullnameOverride": "g" * 63}, "g" * 50),
     ],
@@ -248,6 +250,7 @@ def test_objects_are_called_after_the_release(helm, release, values, name):
     [
         ({"nameOverride": "n" * 64}, "/nameOverride"),
         ({"fullnameOverride": "a.b"}, "/fullnameOverride"),
+        ({"fullnameOverride": "2nd"}, "/fullnameOverride"),
         ({"replica": 2}, "replica"),
         ({"replicas": "two"}, "/replicas"),
         ({"replicas": -1}, "/replicas"),

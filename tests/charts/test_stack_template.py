@@ -222,6 +222,8 @@ def test_each_part_can_be_switched_off(render, values, gone):
 
 
 def test_everything_of_ones_own_leaves_the_operator_wired_to_it(render):
+    # Prometheus may select by any label, also by one that we have otherwise.
+    labels = {"release": "kps", "app.kubernetes.io/instance": "kps"}
     rendered = render(
         crds={"enabled": False},
         prometheusOperator={"enabled": False},
@@ -231,12 +233,13 @@ def test_everything_of_ones_own_leaves_the_operator_wired_to_it(render):
         pushgateway={"enabled": False},
         kubeStateMetrics={"enabled": False},
         annotatedPods={"enabled": False},
-        monitorLabels={"release": "kps"},
-        flowgauge={"prometheus": {"url": "http://mine:9090"}, "monitorLabels": {"release": "kps"}},
+        monitorLabels=labels,
+        flowgauge={"prometheus": {"url": "http://mine:9090"}, "monitorLabels": labels},
     )
 
     assert rendered.names("Deployment") == {NAME}
-    assert rendered.get(*RULES)["metadata"]["labels"]["release"] == "kps"
+    for monitor in (rendered.get(*RULES), rendered.get("ServiceMonitor", NAME)):
+        assert labels.items() <= monitor["metadata"]["labels"].items()
     assert [alert["alert"] for alert in rendered.alerts] == ["Watchdog"]
     (container,) = rendered.get("Deployment", NAME)["spec"]["template"]["spec"]["containers"]
     assert "--prometheus-url=http://mine:9090" in container["args"]
@@ -269,6 +272,10 @@ def test_everything_of_ones_own_leaves_the_operator_wired_to_it(render):
         ({"alerts": {"disabled": ["Wachdog"]}}, 'no alert called "Wachdog"'),
         ({"prometheus": {"retension": "1d"}}, "additional properties 'retension' not allowed"),
         ({"prometheus": {"retention": "soon"}}, "retention"),
+        ({"prometheus": {"retention": "1h30d"}}, "/prometheus/retention"),
+        ({"prometheus": {"retention": ""}}, "/prometheus/retention"),
+        # The API server takes no days there.
+        ({"alertmanager": {"retention": "5d"}}, "/alertmanager/retention"),
         ({"images": {"grafana": {"digest": "latest"}}}, "digest"),
         ({"promtheus": {}}, "additional properties 'promtheus' not allowed"),
     ],
@@ -428,6 +435,14 @@ def test_settings_of_grafana_are_there_once_and_those_of_the_values_win(render):
     assert ("GF_LOG_MODE", "file") in env
     assert ("GF_SMTP_ENABLED", "true") in env
     assert len(env) == len(dict(env)) > 10
+
+
+@pytest.mark.parametrize(("given", "asked"), [("", None), ("-", ""), ("fast", "fast")])
+def test_a_volume_is_of_the_default_class_of_none_or_of_a_given_one(render, given, asked):
+    rendered = render(pushgateway={"persistence": {"storageClass": given}})
+
+    claim = rendered.get("PersistentVolumeClaim", f"{NAME}-pushgateway")["spec"]
+    assert claim.get("storageClassName") == asked
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,9 @@
-{{- /* At most 38 characters: the StatefulSet alertmanager-NAME has its revision in a label of 63. A Service has no dots. */ -}}
+{{- /* At most 38 characters: the StatefulSet alertmanager-NAME has its revision in a label of 63. A Service has no dots
+and begins with a letter. */ -}}
 {{- define "stack.name" -}}
-{{- .Values.fullnameOverride | default (.Release.Name | replace "." "-") | trunc 38 | trimAll "-" -}}
+{{- $name := .Values.fullnameOverride | default (.Release.Name | replace "." "-") -}}
+{{- if regexMatch "^[0-9]" $name }}{{ $name = printf "r%s" $name }}{{ end -}}
+{{- $name | trunc 38 | trimAll "-" -}}
 {{- end }}
 
 {{- /* Labels that select: a dict with root and part. */ -}}
@@ -13,7 +16,7 @@ app.kubernetes.io/part-of: flowgauge-stack
 {{- define "stack.labels" -}}
 {{ include "stack.selector" . }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimAll "-_." }}
 {{- end }}
 
 {{- define "stack.image" -}}
@@ -61,17 +64,17 @@ priorityClassName: {{ . | quote }}
 {{- end }}
 {{- end }}
 
+{{- /* Labels of a monitor or rule. By those of the values Prometheus selects, so they win, but for the one that helm needs. */ -}}
 {{- define "stack.monitorLabels" -}}
-{{- with .Values.monitorLabels }}
-{{ toYaml . }}
-{{- end }}
+{{- $chosen := omit (.root.Values.monitorLabels | default dict) "app.kubernetes.io/managed-by" -}}
+{{- merge $chosen (include "stack.labels" . | fromYaml) | toYaml -}}
 {{- end }}
 
 {{- /* What a PersistentVolumeClaim asks for: values of persistence. */ -}}
 {{- define "stack.claim" -}}
 accessModes: {{ toJson .accessModes }}
 {{- with .storageClass }}
-storageClassName: {{ . | quote }}
+storageClassName: {{ ternary "" . (eq . "-") | quote }}
 {{- end }}
 resources:
   requests:
@@ -177,9 +180,7 @@ kind: ServiceMonitor
 metadata:
   name: {{ include "stack.name" .root }}-{{ .part }}
   namespace: {{ .root.Release.Namespace | quote }}
-  labels:
-    {{- include "stack.labels" . | nindent 4 }}
-    {{- include "stack.monitorLabels" .root | nindent 4 }}
+  labels: {{- include "stack.monitorLabels" . | nindent 4 }}
 spec:
   selector:
     matchLabels: {{- include "stack.selector" . | nindent 6 }}

@@ -1,12 +1,15 @@
-{{- /* Of a release only, a name may have dots: a Service may not. */ -}}
+{{- /* Of a release only, a name may have dots and begin with a digit: a Service may not. */ -}}
 {{- define "flowgauge.name" -}}
 {{- $release := .Release.Name | replace "." "-" -}}
+{{- if regexMatch "^[0-9]" $release }}{{ $release = printf "r%s" $release }}{{ end -}}
+{{- /* A chart around this one may call it otherwise. */ -}}
+{{- $chart := .Chart.Name | lower | replace "_" "-" -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride | trunc 50 | trimAll "-" -}}
-{{- else if contains .Chart.Name $release -}}
+{{- else if contains $chart $release -}}
 {{- $release | trunc 50 | trimAll "-" -}}
 {{- else -}}
-{{- printf "%s-%s" ($release | trunc 40 | trimAll "-") .Chart.Name -}}
+{{- printf "%s-%s" ($release | trunc 40 | trimAll "-") $chart | trunc 50 | trimAll "-" -}}
 {{- end -}}
 {{- end }}
 
@@ -28,20 +31,28 @@ app.kubernetes.io/name: {{ .Values.nameOverride | default "flowgauge-operator" |
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
+{{- /* A text as the value of a label. */ -}}
+{{- define "flowgauge.label" -}}
+{{- . | replace "+" "_" | trunc 63 | trimAll "-_." -}}
+{{- end }}
+
 {{- define "flowgauge.labels" -}}
 {{- $own := fromYaml (include "flowgauge.selector" .) -}}
-{{- $_ := set $own "app.kubernetes.io/version" .Chart.AppVersion -}}
+{{- $_ := set $own "app.kubernetes.io/version" (include "flowgauge.label" .Chart.AppVersion) -}}
 {{- $_ := set $own "app.kubernetes.io/managed-by" .Release.Service -}}
 {{- $_ := set $own "app.kubernetes.io/part-of" "flowgauge" -}}
-{{- $_ := set $own "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_") -}}
+{{- $_ := set $own "helm.sh/chart" (include "flowgauge.label" (printf "%s-%s" .Chart.Name .Chart.Version)) -}}
 {{- toYaml $own -}}
 {{- end }}
 
-{{- /* `labels`, and `annotations` where there are any, of an object: a list of the context, further labels, annotations. */ -}}
+{{- /* `labels`, and `annotations` where there are any, of an object: a list of the context, further labels, annotations, and
+labels by which Prometheus selects, which win over ours but for the one that helm needs. */ -}}
 {{- define "flowgauge.metadata" -}}
 {{- $values := (index . 0).Values -}}
 {{- $labels := fromYaml (include "flowgauge.labels" (index . 0)) -}}
-{{- $labels = merge $labels (index . 1 | default dict) ($values.commonLabels | default dict) -}}
+{{- $selected := dict -}}
+{{- if gt (len .) 3 }}{{ $selected = omit (index . 3) "app.kubernetes.io/managed-by" }}{{ end -}}
+{{- $labels = merge $selected $labels (index . 1 | default dict) ($values.commonLabels | default dict) -}}
 {{- $annotations := merge dict (index . 2 | default dict) ($values.commonAnnotations | default dict) -}}
 labels: {{- toYaml $labels | nindent 2 }}
 {{- with $annotations }}
@@ -60,7 +71,7 @@ annotations: {{- toYaml . | nindent 2 }}
 {{- if .digest -}}
 {{- printf "%s@%s" .repository .digest -}}
 {{- else -}}
-{{- printf "%s:%s" .repository (.tag | default $.Chart.AppVersion) -}}
+{{- printf "%s:%s" .repository (.tag | default $.Chart.AppVersion | replace "+" "_") -}}
 {{- end -}}
 {{- end -}}
 {{- end }}
