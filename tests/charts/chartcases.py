@@ -71,6 +71,7 @@ CASES: dict[str, dict[str, Any]] = {
     "no pods": {"discovery": {"mode": "off"}},
     "grafana operator": {"grafana": {"mode": "GrafanaDashboard", "instances": "a=b,c=d"}},
     "grafana operator unseen": {"grafana": {"mode": "GrafanaDashboard", "force": True}},
+    "a second release": {"crds": {"enabled": False}, "grafana": {"globalDashboards": False}},
     "no dashboards": {"grafana": {"mode": "None"}},
     "runbooks": {**FORCED, "runbookBaseUrl": "https://r.example/{alert}.md"},
     "labels": {

@@ -212,6 +212,18 @@ def test_commands_of_the_notes_work_as_they_are_copied(helm, folder):
     assert f"\n{end}\nkubectl get mwf" in notes
 
 
+@pytest.mark.parametrize("served", ["null", "{shop,bakery}"])
+def test_the_example_of_the_notes_is_where_the_operator_is(helm, folder, served):
+    prefix = "" if folder == CHART else "flowgauge."
+    said = helm.run(
+        *("install", "r", str(folder), "--dry-run=client", "--skip-crds"),
+        f"--set={prefix}namespaces={served}",
+    )
+
+    (space,) = re.findall(r"name: orders, namespace: (\w+)}", said.partition("NOTES:")[2])
+    assert space == ("default" if served == "null" else "shop")
+
+
 def test_a_chart_of_a_user_takes_it_in_under_another_name(helm, folder, tmp_path):
     mine = metadata(folder)
     around = {"apiVersion": "v2", "name": "platform", "version": "1.0.0"}

@@ -123,6 +123,7 @@ def test_what_is_switched_off_is_not_there(rendered):
         ("no definitions", "CustomResourceDefinition"),
         ("an account of before", "ServiceAccount"),
         ("no dashboards", "ConfigMap"),
+        ("a second release", "ConfigMap"),
         ("grafana operator unseen", "ConfigMap"),
         # An alert on a target that nobody scrapes would fire for ever.
         ("nobody scrapes", "PrometheusRule"),

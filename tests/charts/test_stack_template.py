@@ -267,6 +267,10 @@ def test_everything_of_ones_own_leaves_the_operator_wired_to_it(render):
             {"grafana": {"env": {"GF_SECURITY_ADMIN_PASSWORD": "admin"}}},
             "GF_SECURITY_ADMIN_PASSWORD comes from a Secret",
         ),
+        # Grafana would find no dashboard.
+        ({"grafana": {"dashboards": {"label": "mine"}}}, "looks for the label mine=1"),
+        ({"flowgauge": {"grafana": {"dashboardLabel": "grafana_dashboard=2"}}}, "set both alike"),
+        ({"grafana": {"dashboards": {"folderAnnotation": "f"}}}, "folderAnnotation is f, and"),
         # Prometheus Operator could not tell what it may ask of it.
         ({"images": {"prometheus": {"tag": "latest"}}}, "/images/prometheus/tag"),
         ({"alerts": {"disabled": ["Wachdog"]}}, 'no alert called "Wachdog"'),
