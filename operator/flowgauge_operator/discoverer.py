@@ -108,7 +108,9 @@ class Discoverer:
 
     def waiting(self, namespace: str) -> Iterator[Key]:
         """Some names that were refused and may have their turn now; what is no name never may."""
-        known = (name for name in self._refused.get(namespace, ()) if not discovery.name_fault(name))
+        known = (
+            name for name in self._refused.get(namespace, ()) if not discovery.name_fault(name)
+        )
         for name in itertools.islice(list(known), _TOLD):
             yield Key("pods", namespace, name)
 
