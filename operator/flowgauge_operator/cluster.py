@@ -239,6 +239,14 @@ class Cluster:
             for item in page.get("items") or ():
                 yield item
 
+    async def select(self, ref: Ref, fields: str) -> dict[str, Any] | None:
+        """Return an object's metadata if a field selector fits it, else None; only lists can select."""
+        query = {"fieldSelector": f"metadata.name={ref.name},{fields}"}
+        path = ref.kind.path(ref.namespace)
+        request = read("list", ref.kind, path, query=query, accept=META_LIST)
+        found: list[dict[str, Any]] = (await self._transport.send(request)).get("items") or []
+        return found[0] if found else None
+
     async def pages(
         self,
         kind: Kind,

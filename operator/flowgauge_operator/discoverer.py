@@ -6,6 +6,7 @@ made or changed by hand is left alone.
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -106,8 +107,11 @@ class Discoverer:
         return sum(map(len, self._refused.values()))
 
     def waiting(self, namespace: str) -> Iterator[Key]:
-        """Some names that were refused and may have their turn now."""
-        for name in list(self._refused.get(namespace, ()))[:_TOLD]:
+        """Some names that were refused and may have their turn now; what is no name never may."""
+        known = (
+            name for name in self._refused.get(namespace, ()) if not discovery.name_fault(name)
+        )
+        for name in itertools.islice(list(known), _TOLD):
             yield Key("pods", namespace, name)
 
     def recall(self) -> None:

@@ -293,7 +293,7 @@ def _success(text: str) -> dict[str, Any]:
     found = _SHARE.fullmatch(text)
     if not found:
         raise ValueError("must be a percentage, such as 99.5")
-    return {"name": "success", "objective": _number(found[1]), "success": {}}
+    return {"name": "success", "objective": _objective(found[1]), "success": {}}
 
 
 def _latency(text: str) -> dict[str, Any]:
@@ -313,12 +313,18 @@ def _bounded(text: str, example: str) -> tuple[float, str]:
     found = _BOUND.fullmatch(text)
     if not found:
         raise ValueError(f"must be a percentage, < and a duration, such as {example}")
-    return _number(found[1]), found[2]
+    return _objective(found[1]), found[2]
 
 
-def _number(text: str) -> float:
-    """A number as people write it: 95, not 95.0."""
+def _objective(text: str) -> float:
+    """A percentage as people write it: 95, not 95.0.
+
+    Raises:
+        ValueError: it is a share of one, as others write an objective; as a percentage it would ask for nothing.
+    """
     number = float(text)
+    if 0 < number <= 1:
+        raise ValueError("must be a percentage above 1, such as 99.5 where others write 0.995")
     return int(number) if number.is_integer() else number
 
 

@@ -28,7 +28,8 @@ def write(folder: Path, files: Mapping[PurePosixPath, str]) -> list[str]:
     try:
         return _write(folder, files)
     except OSError as error:
-        where = error.filename or folder
+        # Of a draft that cannot take its place, the place is what people know.
+        where = error.filename2 or error.filename or folder
         reason = error.strerror or str(error)
         raise FolderError(f"{where}: {reason}; choose a folder that you may write") from error
 

@@ -7,10 +7,10 @@ import dataclasses
 import logging
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from flowgauge_operator import cache, errors, kinds, names, podwatch
+from flowgauge_operator import cache, duration, errors, kinds, names, podwatch, verify
 from flowgauge_operator.cache import Cache, Key
 from flowgauge_operator.cluster import Cluster
 from flowgauge_operator.credentials import Credentials
@@ -29,6 +29,8 @@ from flowgauge_operator.settings import Settings
 from flowgauge_operator.shell import Shell
 from flowgauge_operator.status import Policy
 from flowgauge_operator.telemetry import Telemetry
+from flowgauge_operator.unscraped import Unscraped
+from flowgauge_operator.verify import Observation, Owner
 from flowgauge_operator.workqueue import Lane, WorkQueue
 
 logger = logging.getLogger(__name__)
@@ -65,6 +67,9 @@ _COUNT_SECONDS = 2.0
 _SETTLE_SECONDS = 1.0
 # Pods come in bursts, and what they ask for is the same.
 _PODS_SECONDS = 0.5
+# So many looks a pod may run without being scraped: with the default these are two minutes, and a new scrape job reaches
+# Prometheus within one.
+_UNSCRAPED_LOOKS = 4
 
 
 def options(settings: Settings) -> Options:
@@ -136,6 +141,12 @@ class Operation:
             is_known=lambda namespace: bool(self._podwatch and self._podwatch.is_known(namespace)),
             again=self._queue.add,
             instance=instance,
+        )
+        self._unscraped = Unscraped(
+            cluster,
+            self._pods,
+            now=lambda: datetime.now(UTC),
+            patience=timedelta(seconds=_UNSCRAPED_LOOKS * settings.verify_interval),
         )
         self._reconciler = Reconciler(
             cluster,
@@ -566,6 +577,7 @@ class Operation:
         number = self._reconciler.looks
         seen = await prometheus.observe(expected)
         seen.number = number
+        seen.unscraped = await self._unscraped.find(self._idle(seen))
         self._telemetry.looks.labels("error" if seen.error else "success").inc()
         self._reconciler.seen = seen
         for number, key in enumerate(list(self._cache.workflows)):
@@ -573,6 +585,16 @@ class Operation:
                 self._queue.add(key, Lane.SLOW)
             if number % 100 == 99:
                 await asyncio.sleep(0)
+
+    def _idle(self, seen: Observation) -> dict[Owner, timedelta]:
+        """The workflows of annotated pods without a target, with how often they are scraped."""
+        found = {}
+        for key, expectation in self._cache.expected.items():
+            owner, rendered = Owner(key.namespace, key.name), expectation.rendered
+            if verify.is_idle(rendered, owner, seen):
+                every = [pods.interval for share in rendered.shares for pods in share.pods]
+                found[owner] = timedelta(seconds=max(map(duration.seconds, every), default=0.0))
+        return found
 
 
 def _is_ready(entry: cache.Entry) -> bool:

@@ -6,7 +6,7 @@ what is read here is no news.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -60,6 +60,8 @@ class _Pod:
     place: Place
     saying: Saying
     template: str
+    name: str
+    created: str
 
 
 class Pods:
@@ -96,8 +98,7 @@ class Pods:
         )
         said.count += 1
         said.per_template[pod.template] = said.per_template.get(pod.template, 0) + 1
-        created = metadata.get("creationTimestamp") or ""
-        said.born[pod.template] = min(said.born.get(pod.template, created), created)
+        said.born[pod.template] = min(said.born.get(pod.template, pod.created), pod.created)
         return changed | {pod.place}
 
     def drop(self, uid: str) -> set[Place]:
@@ -132,6 +133,19 @@ class Pods:
         """What the pods of a place say."""
         return dict(self._said.get(place, {}))
 
+    def youngest(self, places: Collection[Place]) -> dict[Place, list[tuple[str, str]]]:
+        """Name and uid of the pods of some places, the youngest first."""
+        found: dict[Place, list[tuple[str, str, str]]] = {}
+        for namespace in {place.namespace for place in places}:
+            for uid in self._by_namespace.get(namespace, ()):
+                pod = self._pods[uid]
+                if pod.place in places:
+                    found.setdefault(pod.place, []).append((pod.created, pod.name, uid))
+        return {
+            place: [(name, uid) for _, name, uid in sorted(pods, reverse=True)]
+            for place, pods in found.items()
+        }
+
     def take_seen(self, place: Place) -> bool:
         """Whether a pod of the place has come since this was last asked, be it gone again or not."""
         is_seen = place in self._seen
@@ -160,4 +174,6 @@ def _pod(metadata: Mapping[str, Any], annotations: Mapping[str, str]) -> _Pod:
         Saying(tuple(read[:_MOST]), owner is None or owner["kind"] not in _STEADY),
         # A StatefulSet's revisions are templates of one owner.
         f"{owner['uid']}/{revision}" if owner else metadata["uid"],
+        metadata["name"],
+        metadata.get("creationTimestamp") or "",
     )

@@ -35,7 +35,8 @@ class Observation:
     """Everything that one look at Prometheus showed. `error` says why nothing could be seen.
 
     `number` counts looks, from 1: what was provisioned during a look was not seen by it. `retention` is how long data is
-    kept, in seconds; None where Prometheus keeps it for ever, or does not say.
+    kept, in seconds; None where Prometheus keeps it for ever, or does not say. `unscraped` names a pod that runs, of
+    workflows without a target; the API server tells of it and not Prometheus.
     """
 
     error: str = ""
@@ -49,6 +50,7 @@ class Observation:
     pools: set[str] = field(default_factory=set)
     down: dict[Owner, str] = field(default_factory=dict)
     retention: float | None = None
+    unscraped: Mapping[Owner, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +213,7 @@ def healthy(rendered: Rendered, owner: Owner, seen: Observation) -> Verdict:
         return Verdict(None, "PrometheusUnreachable", seen.error)
     up, total = seen.targets.get(owner, (0, 0))
     if rendered.is_scraped and total == 0:
-        return _without_targets(rendered, owner)
+        return _without_targets(rendered, owner, seen)
     if up < total:
         detail = seen.down.get(owner, "see the targets page of Prometheus")
         return Verdict(
@@ -231,7 +233,19 @@ def healthy(rendered: Rendered, owner: Owner, seen: Observation) -> Verdict:
     )
 
 
-def _without_targets(rendered: Rendered, owner: Owner) -> Verdict:
+def is_idle(rendered: Rendered, owner: Owner, seen: Observation) -> bool:
+    """Whether a workflow of annotated pods has no target and need not have one, as far as Prometheus tells."""
+    is_wanted = rendered.is_scraped and rendered.is_annotated and rendered.is_intermittent
+    return is_wanted and not seen.error and not seen.targets.get(owner, (0, 0))[1]
+
+
+def _without_targets(rendered: Rendered, owner: Owner, seen: Observation) -> Verdict:
+    if pod := seen.unscraped.get(owner):
+        message = (
+            f"pod {pod} runs, and Prometheus has no target of this workflow; does a container of it have the port that its"
+            " annotations name, or else the profile?"
+        )
+        return Verdict(False, "NoTargets", message)
     if rendered.is_intermittent:
         which = "that has the port which its annotations name " if rendered.is_annotated else ""
         message = f"no pod of the workflow {which}runs now; it is measured while one does"

@@ -40,6 +40,7 @@ PODS = {
     ),
     "named": ({"flowgauge.dev/port": "web"}, ":9200/metrics"),
     "named-nothing": ({"flowgauge.dev/port": "nobody"}, None),
+    "astray": ({"flowgauge.dev/workflow": "astray", "flowgauge.dev/port": "nobody"}, None),
     "wrong": ({"flowgauge.dev/port": "65536", "prometheus.io/path": "no path"}, ":9100/metrics"),
     "over": ({"rig/ends": "true"}, None),
     "others": ({"flowgauge.dev/workflow": "by-hand"}, None),
@@ -140,6 +141,10 @@ def test_each_running_pod_is_one_target_where_it_says(verifying, stack, namespac
     assert by_pod["silent"]["scrapeInterval"] == "15s"
     assert by_pod["contd"]["labels"]["monitored_workflow"] == "durable"
     assert len(found) == len(by_pod)
+    # It would count as idle, were it not for a pod that runs.
+    told = verifying.wait_condition("Healthy", "False", namespace, "astray", timeout=60)
+    assert told["reason"] == "NoTargets"
+    assert "pod astray runs" in told["message"]
 
 
 def test_without_its_profile_a_workflow_is_scraped_on_after_a_restart(verifying, stack, namespace):

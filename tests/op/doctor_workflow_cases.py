@@ -48,6 +48,24 @@ WORKFLOWS = {
         lambda: flow(spec=ANNOTATED, pods=[noted(**{"prometheus.io/port": "80", "flowgauge.dev/port": "web"})]),
         "port", "error", "has a port named web; the containers declare metrics (9090)",
     ),
+    "a port that one pod of two names in vain": (
+        lambda: flow(spec=ANNOTATED, pods=[noted(**{"flowgauge.dev/port": "9090"}), noted(**{"flowgauge.dev/port": "web"})]),
+        "port", "error", "has a port named web",
+    ),
+    "no endpoints of what only runs sometimes": (
+        lambda: flow(spec=SOMETIMES, pods=[], slices=[]), "service", "ok", "no endpoints now",
+    ),
+    "policies, and no port that is known": (
+        lambda: flow(policies=[DENY], pods=[scene.pod(spec={"containers": [{"name": "o"}]})]),
+        "network-policy", "unknown", "nobody can tell whether policies admit it",
+    ),
+    "policies of Prometheus that may not be seen": (
+        lambda: flow(policies_unseen=FORBIDDEN), "network-policy", "unknown", "let Prometheus monitoring/main out",
+    ),
+    "policies, and Prometheus objects that may not be seen": (
+        lambda: snapshot(scene.workflow(policies=[DENY]), prometheuses=FORBIDDEN),
+        "network-policy", "unknown", "which pods NetworkPolicies have to admit",
+    ),
     "a port that the profile names": (
         lambda: flow(spec=ANNOTATED, pods=[noted()]), "port", "ok", "the pods declare metrics",
     ),

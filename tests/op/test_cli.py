@@ -40,7 +40,7 @@ def test_generate_prints_the_golden_to_the_byte(capsys):
 
 
 def test_generate_reads_standard_input(monkeypatch, capsys):
-    monkeypatch.setattr("sys.stdin", io.StringIO(EXAMPLE.read_text()))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(EXAMPLE.read_bytes())))
 
     assert cli.main(["generate", "-f", "-"]) == 0
     assert capsys.readouterr().out == EXAMPLE.with_name("manifests.yaml").read_text(

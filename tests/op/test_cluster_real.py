@@ -458,3 +458,27 @@ def test_a_crd_that_comes_and_goes_is_followed(served, installed, namespace):
     served(scenario)
 
     assert [kind in found.present for found in changes] == [False, True, False]
+
+
+def test_whether_a_pod_runs_is_told_by_its_metadata_alone(served, installed, namespace):
+    spec = {"containers": [{"name": "main", "image": "x"}], "automountServiceAccountToken": False}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "one"}, "spec": spec}
+    installed.deploy([pod], namespace=namespace)
+    installed.wait_for(
+        lambda: installed.get("pod", "one", "-n", namespace)["status"].get("phase") == "Running",
+        20,
+        "the pod to run",
+    )
+
+    async def scenario(client):
+        ref = Ref(kinds.POD, namespace, "one")
+        fields = ("status.phase=Running", "status.phase!=Running", "status.phase!=Failed")
+        return [await client.select(ref, one) for one in fields]
+
+    running, other, lives = served(scenario)
+
+    assert (running["metadata"]["name"], other) == ("one", None)
+    assert lives == running
+    assert "spec" not in running
+    written = [m for m in running["metadata"]["managedFields"] if m.get("subresource") == "status"]
+    assert written[0]["time"]

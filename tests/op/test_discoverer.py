@@ -267,6 +267,15 @@ def test_refusals_are_counted_all_and_told_ten_times(scene):
     assert scene.discoverer.refused == 0
 
 
+def test_what_is_no_name_is_not_in_the_way_of_what_waits_for_room(scene):
+    names = (*(f"No {number}" for number in range(15)), "one", "two", "waits")
+    for name in names:
+        scene.pods.put(pod(name, workflow=name))
+        scene.turn(Key("pods", "shop", name))
+
+    assert [key.name for key in scene.discoverer.waiting("shop")] == ["waits"]
+
+
 def test_what_a_quota_refuses_is_told_once_and_made_when_there_is_room(scene):
     scene.pods.put(pod())
     for told in (["create", "event"], ["create"]):

@@ -11,7 +11,7 @@ from doctor_answers_cases import SEEN, remembering
 from doctor_cluster_cases import CLUSTER, OPERATORS, definitions, operators, without
 from doctor_monitoring_cases import BOARDS, DOWN, MONITORING, STRANGER
 from doctor_scene import ABSENT, FORBIDDEN, changed, found, snapshot, the
-from doctor_workflow_cases import DENY, WORKFLOWS, flow
+from doctor_workflow_cases import ANNOTATED, DENY, WORKFLOWS, flow, noted
 
 from flowgauge_operator.doctor import access, catalogue, diagnosis
 from flowgauge_operator.doctor.finding import Level
@@ -78,11 +78,55 @@ def test_data_of_the_whole_window_is_nothing_to_speak_of(seconds):
 
 def test_the_policy_that_is_printed_opens_the_way():
     seen = flow(policies=[DENY])
-    _, text, _ = the(seen, "network-policy", Level.ERROR).remedy.split("'")
 
-    mended = changed(seen, policies=[DENY, json.loads(text)])
+    opened = printed(the(seen, "network-policy", Level.ERROR).remedy)
 
-    assert the(mended, "network-policy", Level.OK)
+    assert the(changed(seen, policies=[DENY, opened]), "network-policy", Level.OK)
+
+
+def printed(remedy):
+    """The object that a command applies."""
+    _, text, _ = remedy.split("'")
+    return json.loads(text)
+
+
+def annotated(**labels):
+    found = flow(spec=ANNOTATED, pods=[noted()], policies=[DENY])
+    found.workflow.pods[0]["metadata"]["labels"] = labels
+    return found
+
+
+def test_the_policy_for_annotated_pods_closes_no_others():
+    passing = {"pod-template-hash": "x", "batch.kubernetes.io/job-name": "y"}
+    remedy = the(annotated(app="batch", **passing), "network-policy", Level.ERROR).remedy
+
+    assert printed(remedy)["spec"]["podSelector"] == {"matchLabels": {"app": "batch"}}
+    remedy = the(annotated(**passing), "network-policy", Level.ERROR).remedy
+    assert remedy.startswith("give the pods a label")
+
+
+def test_a_prometheus_in_the_network_of_its_node_is_admitted_by_address():
+    host = scene.prometheus(hostNetwork=True)
+    pod = scene.pod("prometheus-main-0")
+    labels = {"operator.prometheus.io/name": "main"}
+    pod["metadata"] = {"name": "prometheus-main-0", "namespace": "monitoring", "labels": labels}
+    pod["spec"] = {"hostNetwork": True, "containers": []}
+    closed = flow(policies=[DENY])
+    closed = dataclasses.replace(closed, prometheuses=[host], prometheus_pods=[pod])
+
+    opened = printed(the(closed, "network-policy", Level.ERROR).remedy)
+
+    assert not found(changed(closed, policies=[DENY, opened]), "network-policy", Level.ERROR)
+    unknown = dataclasses.replace(closed, prometheus_pods=[])
+    assert "hostNetwork" in the(unknown, "network-policy", Level.ERROR).remedy
+
+
+def test_the_port_of_annotated_pods_is_mended_where_they_name_it():
+    pods = [noted(**{"flowgauge.dev/port": "web"})]
+
+    told = the(flow(spec=ANNOTATED, pods=pods), "port", Level.ERROR)
+
+    assert 'the annotation flowgauge.dev/port: "metrics"' in told.remedy
 
 
 def test_the_label_that_is_set_is_the_one_that_was_missing():

@@ -277,6 +277,13 @@ def test_loaded_means_these_rules_and_this_job(wanted, observed, state, reason, 
             "no pod of the workflow that has the port which its annotations name runs now",
         ),
         (
+            {"is_intermittent": True, "is_annotated": True},
+            {"targets": {}, "unscraped": {SHOP: "orders-x"}},
+            False,
+            "NoTargets",
+            "pod orders-x runs, and Prometheus has no target",
+        ),
+        (
             {},
             {"targets": {SHOP: (1, 3)}},
             False,

@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from flowgauge.profiles.decode import ProfileError
     from flowgauge.profiles.loader import (
         DEFAULT,
-        StrictLoader,
         builtin,
         from_object,
         names,
         parse,
     )
     from flowgauge.profiles.roles import LABELS, ROLES, UNITS, Role
+    from flowgauge.profiles.strict import StrictLoader
     from flowgauge.profiles.types import (
         Alert,
         Family,
@@ -77,7 +77,7 @@ _HOMES = {
     "Scrape": "types",
     "Sli": "types",
     "Step": "types",
-    "StrictLoader": "loader",
+    "StrictLoader": "strict",
     "UNITS": "roles",
     "builtin": "loader",
     "from_object": "loader",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from importlib import resources
 from typing import Any
 
@@ -13,6 +13,7 @@ import yaml
 from flowgauge.profiles import panels
 from flowgauge.profiles.decode import Decoder, ProfileError
 from flowgauge.profiles.roles import LABELS, ROLES, UNITS
+from flowgauge.profiles.strict import StrictLoader
 from flowgauge.profiles.types import Alert, Family, Profile, ProfileSpec
 
 API_VERSION = "flowgauge.dev/v1alpha1"
@@ -34,29 +35,6 @@ _ALLOWED = {
     "summary": (),
     "info": ("gauge",),
 }
-
-
-class StrictLoader(yaml.SafeLoader):
-    """Safe YAML in which a key that stands twice is an error instead of a silent loss."""
-
-
-def _strict_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: set[Any] = set()
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node)
-        if not isinstance(key, Hashable):
-            raise yaml.constructor.ConstructorError(
-                None, None, "a key must be text", key_node.start_mark
-            )
-        if key in seen:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the key {key!r} stands twice", key_node.start_mark
-            )
-        seen.add(key)
-    return loader.construct_mapping(node)
-
-
-StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _strict_mapping)
 
 
 @functools.cache
@@ -97,6 +75,8 @@ def parse(text: str, *, source: str) -> Profile:
         raise ProfileError(
             source, "", f"is not valid YAML: {' '.join(str(error).split())}"
         ) from error
+    except RecursionError as error:
+        raise ProfileError(source, "", "is nested too deeply; no profile is") from error
     return from_object(data, source=source)
 
 

@@ -31,17 +31,19 @@ def command(commands: Any, name: str, text: str, run: Any) -> argparse.ArgumentP
     parser.add_argument(
         "-f",
         "--filename",
-        action="append",
+        action="extend",
+        nargs="+",
         required=True,
         metavar="FILE",
-        help="YAML with MonitoredWorkflow and WorkflowProfile objects; - reads standard input; may be given more than once",
+        help="YAML or JSON with MonitoredWorkflow and WorkflowProfile objects; - reads standard input; may be given more than once",
     )
     parser.add_argument(
         "--profile",
-        action="append",
+        action="extend",
+        nargs="+",
         default=[],
         metavar="FILE",
-        help="YAML with WorkflowProfiles that the workflows may name; may be given more than once",
+        help="YAML or JSON with WorkflowProfiles that the workflows may name; may be given more than once",
     )
     parser.set_defaults(run=run)
     return parser

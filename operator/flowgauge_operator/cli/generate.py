@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -130,8 +129,8 @@ def run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         raise InputError(
             f"there is no {names.KIND} in {', '.join(arguments.filename)}; add its file by -f"
         )
-    if arguments.out is not None:
-        _check_once(found.workflows)
+    if twice := source.twice(found.workflows):
+        raise InputError("; ".join(twice))
     if arguments.target == "prometheus":
         files = plain.files(arguments, found.workflows, known, options)
         _write(arguments, files, options)
@@ -144,8 +143,7 @@ def run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     )
     manifests = product.manifests(found.workflows, options, capabilities, known)
     if arguments.out is None:
-        sys.stdout.write(product.dumped(manifests))
-        sys.stdout.flush()
+        print(product.dumped(manifests), end="")
     else:
         objects = layout.manifests(manifests, lambda manifest: product.dumped([manifest]))
         _write(arguments, {**objects, **layout.dashboards(manifests, options)}, options)
@@ -166,15 +164,6 @@ def _options(arguments: argparse.Namespace) -> Options:
         namespace_dashboards=not arguments.without_namespace_dashboards
         and arguments.dashboard_mode != "None",
     )
-
-
-def _check_once(workflows: Sequence[tuple[str, dict[str, Any]]]) -> None:
-    """One of two files would silently take the place of the other."""
-    seen = set[str]()
-    for name, body in workflows:
-        if (title := source.title(body)) in seen:
-            raise InputError(f"{name}: {title} is there twice; remove one of them")
-        seen.add(title)
 
 
 def _write(

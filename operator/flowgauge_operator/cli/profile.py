@@ -43,7 +43,7 @@ def _list(_: argparse.Namespace) -> int:
 
 def _show(arguments: argparse.Namespace) -> int:
     name = arguments.profile
-    if name not in profiles.names() and not Path(name).exists():
+    if name not in ("-", *profiles.names()) and not Path(name).exists():
         built_in = ", ".join(profiles.names())
         raise InputError(
             f"{name} is neither a file nor a built-in profile; built in are {built_in}"

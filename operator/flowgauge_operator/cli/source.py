@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -67,14 +69,28 @@ def texts(paths: Sequence[str]) -> Iterator[tuple[str, str]]:
         InputError: one cannot be read.
     """
     for path in paths:
-        if path == "-":
-            yield "standard input", sys.stdin.read()
-            continue
+        name = "standard input" if path == "-" else path
         try:
-            yield path, Path(path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise InputError(f"{path} cannot be read: {reason}") from error
+            yield name, _decoded(_read(path))
+        except IsADirectoryError as error:
+            raise InputError(f"{name or '.'} is a folder; name the files in it") from error
+        except OSError as error:
+            raise InputError(f"{name} cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise InputError(f"{name} cannot be read: {error}; save it as UTF-8") from error
+
+
+def _read(path: str) -> bytes:
+    if path != "-":
+        return Path(path).read_bytes()
+    # A shell that has closed it leaves none.
+    return sys.stdin.buffer.read() if sys.stdin else b""
+
+
+def _decoded(data: bytes) -> str:
+    """Text as kubectl reads it: UTF-8 whatever the locale says, or UTF-16 by its mark, as PowerShell writes it."""
+    is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if is_utf16 else "utf-8-sig")
 
 
 def vocabularies(
@@ -128,6 +144,16 @@ def parsed(path: str) -> list[Profile]:
         raise InputError(str(error)) from error
 
 
+def twice(workflows: Iterable[tuple[str, dict[str, Any]]]) -> list[str]:
+    """What is wrong with workflows of one name, of which one would silently take the place of the other."""
+    seen, found = set[str](), []
+    for name, body in workflows:
+        if (of := title(body)) in seen:
+            found.append(f"{name}: {of} is there twice; remove one of them")
+        seen.add(of)
+    return found
+
+
 def title(body: dict[str, Any]) -> str:
     """How messages call an object: namespace and name, as far as it has them."""
     metadata = body.get("metadata")
@@ -135,17 +161,39 @@ def title(body: dict[str, Any]) -> str:
         return "default/?"
     if _kind(body) == PROFILE.kind:
         return f"{PROFILE.kind} {metadata.get('name', '?')}"
-    return f"{metadata.get('namespace', 'default')}/{metadata.get('name', '?')}"
+    return f"{metadata.get('namespace') or 'default'}/{metadata.get('name') or '?'}"
 
 
 def _loaded(text: str, source: str) -> list[Any]:
     try:
-        documents = list(yaml.load_all(text, Loader=_Loader))
+        documents = _json(text) if text.lstrip().startswith("{") else None
+        if documents is None:
+            documents = list(yaml.load_all(text, Loader=_Loader))
     except yaml.YAMLError as error:
         raise InputError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
     except RecursionError as error:
         raise InputError(f"{source} is nested too deeply; no object of ours is") from error
     return [body for document in documents for body in _listed(document)]
+
+
+def _json(text: str) -> list[Any] | None:
+    """The documents of a text that is JSON, of which YAML knows neither tabs nor pairs of surrogates; None if it is none."""
+    read = json.JSONDecoder(object_pairs_hook=_once)
+    found, text = list[Any](), text.strip()
+    try:
+        while text:
+            document, end = read.raw_decode(text)
+            found.append(document)
+            text = text[end:].lstrip()
+    except ValueError:
+        return None
+    return found
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(made := dict(pairs)) < len(pairs):
+        raise ValueError("a key stands twice, and YAML tells its line")
+    return made
 
 
 def _listed(document: Any) -> list[Any]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from flowgauge_operator.cli import flag, plain, product, source
-from flowgauge_operator.cli.source import InputError
+from flowgauge_operator.cli.source import InputError, Objects
 from flowgauge_operator.render import Options
 
 
@@ -23,11 +24,13 @@ def run(arguments: argparse.Namespace) -> int:
     """Judge all objects in the files.
 
     Raises:
-        InputError: a file or one given as a profile cannot be used.
+        InputError: a file that is given for its profiles cannot be used.
     """
-    found = source.objects(source.texts(arguments.filename))
     known = dict(source.vocabularies(source.given(arguments.profile)))
-    count = 0
+    found, faults = _found(arguments.filename)
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    count = len(faults)
     for name, body in found.profiles:
         try:
             known |= source.vocabularies([(name, body)], known)
@@ -49,3 +52,17 @@ def run(arguments: argparse.Namespace) -> int:
             product.warn(body, name, product.rendered(body, Options(), None, known))
             print(f"{name}: {source.title(body)}: valid")
     return 1 if count else 0
+
+
+def _found(filenames: Sequence[str]) -> tuple[Objects, list[str]]:
+    """The objects in all files that can be used, and what is wrong with the others."""
+    found, faults = Objects([], []), []
+    for filename in filenames:
+        try:
+            workflows, profiles = source.objects(source.texts([filename]))
+        except InputError as error:
+            faults.append(f"error: {error}")
+        else:
+            found.workflows.extend(workflows)
+            found.profiles.extend(profiles)
+    return found, [*faults, *source.twice(found.workflows)]

@@ -40,6 +40,7 @@ def workflow(api: Api, namespace: str, name: str, seen: Snapshot) -> Workflow:
     found = together(asked)
     known: Mapping[str, Body | Unseen] = found["profiles"]
     made, faults = _rendered(body, known, seen)
+    policies, hidden = _parted(found["policies"])
     return Workflow(
         namespace,
         name,
@@ -54,7 +55,8 @@ def workflow(api: Api, namespace: str, name: str, seen: Snapshot) -> Workflow:
         rules=found["rules"],
         dashboards=found["dashboards"],
         notifications=found["notifications"],
-        policies=found["policies"],
+        policies=policies,
+        policies_unseen=hidden,
     )
 
 
@@ -75,16 +77,23 @@ def _slices(api: Api, namespace: str, name: str) -> Bodies:
     return api.listed(_SLICES.format(quote(namespace)), labelSelector=selector)
 
 
-def _policies(api: Api, namespace: str, seen: Snapshot) -> Bodies:
-    """Those of the workflow's namespace, and those that may keep Prometheus in."""
+def _parted(found: tuple[Bodies, Unseen | None] | Unseen) -> tuple[Bodies, Unseen | None]:
+    return (found, None) if isinstance(found, Unseen) else found
+
+
+def _policies(api: Api, namespace: str, seen: Snapshot) -> tuple[Bodies, Unseen | None]:
+    """Those of the workflow's namespace, and those that may keep Prometheus in; why some of the latter are not known."""
     own = api.listed(_POLICIES.format(quote(namespace)))
     if isinstance(own, Unseen) or isinstance(seen.prometheuses, Unseen):
-        return own
-    found = list(own)
+        return own, None
+    found, unseen = list(own), None
     for space in {body["metadata"]["namespace"] for body in seen.prometheuses} - {namespace}:
         theirs = api.listed(_POLICIES.format(quote(space)))
-        found += () if isinstance(theirs, Unseen) else theirs
-    return found
+        if isinstance(theirs, Unseen):
+            unseen = theirs
+        else:
+            found += theirs
+    return found, unseen
 
 
 def _profiles(api: Api, wanted: str) -> dict[str, Body | Unseen]:

@@ -116,7 +116,10 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
-    """One workflow and what belongs to it. `rendered` is what the operator would make of it, None where it cannot."""
+    """One workflow and what belongs to it. `rendered` is what the operator would make of it, None where it cannot.
+
+    `policies` are those of its namespace and of the namespaces of Prometheus, of which some may be `policies_unseen`.
+    """
 
     namespace: str
     name: str
@@ -132,6 +135,7 @@ class Workflow:
     dashboards: Bodies = ()
     notifications: Bodies = ()
     policies: Bodies = ()
+    policies_unseen: Unseen | None = None
     observation: Observation | None = None
 
     @property

@@ -114,14 +114,14 @@ def parse(body: dict[str, Any], *, default_namespace: str = "default") -> Workfl
     metadata = body.get("metadata") or {}
     if not isinstance(metadata, dict):
         raise SpecError("metadata", "must be a mapping with name and namespace")
-    name = metadata.get("name") or ""
+    name = metadata.get("name", "")
     if not isinstance(name, str) or not 0 < len(name) <= 63 or not matches(OBJECT_NAME, name):
         message = "must be a valid object name of at most 63 characters: it becomes a label value"
-        raise SpecError("metadata.name", message)
+        raise SpecError("metadata.name", f"{message}{_hint(metadata, 'name')}")
     namespace = metadata.get("namespace") or default_namespace
     if not isinstance(namespace, str) or not matches(NAMESPACE, namespace):
         message = "must be the name of a namespace: lower-case letters, digits and dashes"
-        raise SpecError("metadata.namespace", message)
+        raise SpecError("metadata.namespace", f"{message}{_hint(metadata, 'namespace')}")
     given = body.get("spec")
     try:
         spec = Spec.model_validate({} if given is None else given)
@@ -134,10 +134,21 @@ def parse(body: dict[str, Any], *, default_namespace: str = "default") -> Workfl
     return Workflow(
         namespace=namespace,
         name=name,
-        uid=metadata.get("uid") or "",
-        generation=metadata.get("generation") or 0,
+        # Written by the API server; a file may say anything.
+        uid=uid if isinstance(uid := metadata.get("uid"), str) else "",
+        generation=given if isinstance(given := metadata.get("generation"), int) else 0,
         spec=spec,
     )
+
+
+def _hint(metadata: Mapping[str, Any], field: str) -> str:
+    """What probably went wrong with a name; YAML makes numbers and truths of some."""
+    value = metadata.get(field)
+    if value is not None and not isinstance(value, str):
+        return f"; {value!r} is no text, put it in quotes"
+    if not value and "generateName" in metadata:
+        return "; generateName alone gives none before the object is there"
+    return ""
 
 
 def _message(error: Mapping[str, Any]) -> str:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from flowgauge_operator.doctor import networkpolicy
 from flowgauge_operator.doctor.checks import pods, prometheus
-from flowgauge_operator.doctor.finding import Finding, error, listed, ok, unseen, warning
+from flowgauge_operator.doctor.finding import (
+    Finding,
+    error,
+    listed,
+    ok,
+    unknown,
+    unseen,
+    warning,
+)
 from flowgauge_operator.doctor.networkpolicy import Party, Port, Ruling
 from flowgauge_operator.doctor.snapshot import Body, Snapshot, Unseen, Workflow, title
 
@@ -20,10 +29,15 @@ def admitted(seen: Snapshot) -> Iterator[Finding]:
     if flow is None or isinstance(flow.body, Unseen):
         return
     found = pods.own(flow)
-    if not found or isinstance(seen.prometheuses, Unseen):
+    if not found:
         return
     if isinstance(flow.policies, Unseen):
         yield unseen("network-policy", "the NetworkPolicies", flow.policies)
+        return
+    if isinstance(seen.prometheuses, Unseen):
+        if flow.policies and seen.prometheuses.sort != "absent":
+            told = "which pods NetworkPolicies have to admit: the Prometheus objects"
+            yield unseen("network-policy", told, seen.prometheuses)
         return
     for body in prometheus.scraping(seen):
         yield from _of_one(seen, flow, body, found)
@@ -32,8 +46,10 @@ def admitted(seen: Snapshot) -> Iterator[Finding]:
 def _of_one(seen: Snapshot, flow: Workflow, body: Body, found: Sequence[Body]) -> Iterator[Finding]:
     policies = () if isinstance(flow.policies, Unseen) else flow.policies
     sources = scrapers(seen, body)
-    for pod in found:
-        number = pods.number_of(pod, pods.wanted_port(flow, pod)) or _any_port(pod)
+    numbers = [
+        (pod, pods.number_of(pod, pods.wanted_port(flow, pod)) or _any_port(pod)) for pod in found
+    ]
+    for pod, number in numbers:
         if number is None:
             continue
         target = party(seen, pod)
@@ -46,6 +62,14 @@ def _of_one(seen: Snapshot, flow: Workflow, body: Body, found: Sequence[Body]) -
             if not outward.admitted:
                 yield _kept_in(flow, body, pod, number, outward)
                 return
+    if policies and all(number is None for _, number in numbers):
+        told = "no port of the pods is known, so nobody can tell whether policies admit it"
+        yield unknown("network-policy", told, "see the finding port")
+        return
+    if flow.policies_unseen is not None and body["metadata"]["namespace"] != flow.namespace:
+        told = f"whether NetworkPolicies let {title(body)} out of its namespace"
+        yield unseen("network-policy", told, flow.policies_unseen)
+        return
     told = "no policy selects the pods" if not policies else "policies admit it"
     yield ok("network-policy", f"{title(body)} may reach the pods: {told}")
 
@@ -107,7 +131,25 @@ def _refused(
     number: int,
     ruling: Ruling,
 ) -> Finding:
-    labels = (flow.spec.get("selector") or {}).get("matchLabels") or {}
+    told = (
+        f"NetworkPolicy {listed(ruling.policies)} in {flow.namespace} admits nothing from {title(body)} to"
+        f" {pod['metadata']['name']}:{number}"
+    )
+    remedy = _opening(flow, body, pod, source, number)
+    # Several Prometheus objects: only one of them has to get through.
+    several = len(prometheus.scraping(seen)) > 1
+    return (warning if several else error)("network-policy", told, remedy)
+
+
+def _opening(flow: Workflow, body: Body, pod: Body, source: Party, number: int) -> str:
+    """The command that opens the way; in words where no policy can be made of what is known."""
+    labels = pods.lasting_labels(flow, pod)
+    peers = _peers(body, source)
+    if not labels:
+        # A selector without labels would close all other pods of the namespace.
+        return f"give the pods a label, and admit {source.namespace} to their port {number} by a NetworkPolicy that selects it"
+    if not peers:
+        return f"Prometheus is in the network of its node (hostNetwork): admit the addresses of the nodes by ipBlock to port {number}"
     policy = {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -115,34 +157,24 @@ def _refused(
         "spec": {
             "podSelector": {"matchLabels": labels},
             "policyTypes": ["Ingress"],
-            "ingress": [
-                {
-                    "from": [
-                        {
-                            "namespaceSelector": {
-                                "matchLabels": {_NAMESPACE_NAME: source.namespace}
-                            },
-                            "podSelector": {
-                                "matchLabels": {
-                                    "operator.prometheus.io/name": body["metadata"]["name"]
-                                }
-                            },
-                        }
-                    ],
-                    "ports": [{"protocol": "TCP", "port": number}],
-                }
-            ],
+            "ingress": [{"from": peers, "ports": [{"protocol": "TCP", "port": number}]}],
         },
     }
-    told = (
-        f"NetworkPolicy {listed(ruling.policies)} in {flow.namespace} admits nothing from {title(body)} to"
-        f" {pod['metadata']['name']}:{number}"
-    )
     # On one line: what is indented in a terminal cannot be copied as a here-document.
-    remedy = f"echo '{json.dumps(policy)}' | kubectl apply -f -"
-    # Several Prometheus objects: only one of them has to get through.
-    several = len(prometheus.scraping(seen)) > 1
-    return (warning if several else error)("network-policy", told, remedy)
+    return f"echo '{json.dumps(policy)}' | kubectl apply -f -"
+
+
+def _peers(body: Body, source: Party) -> list[dict[str, object]]:
+    """Prometheus as a policy names it: by labels, or by its addresses where it has those of its node."""
+    if source.is_on_host:
+        width = {4: 32, 6: 128}
+        return [
+            {"ipBlock": {"cidr": f"{ip}/{width[ipaddress.ip_address(ip).version]}"}}
+            for ip in source.addresses
+        ]
+    name = {"operator.prometheus.io/name": body["metadata"]["name"]}
+    space = {_NAMESPACE_NAME: source.namespace}
+    return [{"namespaceSelector": {"matchLabels": space}, "podSelector": {"matchLabels": name}}]
 
 
 def _kept_in(flow: Workflow, body: Body, pod: Body, number: int, ruling: Ruling) -> Finding:

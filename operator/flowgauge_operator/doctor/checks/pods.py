@@ -135,12 +135,38 @@ def _unmatched(flow: Workflow, wanted: str, known: Sequence[Body]) -> Finding:
     )
 
 
-def _shown(labels: Mapping[str, str]) -> str:
-    own_labels = {
-        k: v
-        for k, v in labels.items()
-        if k not in ("pod-template-hash", "controller-revision-hash")
+# Labels that are another for each revision, run or pod.
+_PASSING = frozenset(
+    {
+        "pod-template-hash",
+        "pod-template-generation",
+        "controller-revision-hash",
+        "controller-uid",
+        "job-name",
+        "batch.kubernetes.io/controller-uid",
+        "batch.kubernetes.io/job-name",
+        "batch.kubernetes.io/job-completion-index",
+        "statefulset.kubernetes.io/pod-name",
+        "apps.kubernetes.io/pod-index",
+        "workflows.argoproj.io/workflow",
+        "workflows.argoproj.io/completed",
     }
+)
+
+
+def lasting_labels(flow: Workflow, pod: Body) -> Mapping[str, str]:
+    """The labels that select the pods of the workflow: those of its selector, else those of a pod that its next has too."""
+    if flow.mode != "AnnotatedPods":
+        return _labels(flow)
+    return _lasting(pod["metadata"].get("labels") or {})
+
+
+def _lasting(labels: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in labels.items() if key not in _PASSING}
+
+
+def _shown(labels: Mapping[str, str]) -> str:
+    own_labels = _lasting(labels)
     return ",".join(f"{k}={v}" for k, v in own_labels.items()) or "(a pod without labels)"
 
 
@@ -192,13 +218,18 @@ def port(seen: Snapshot) -> Iterator[Finding]:
     found = own(flow) if flow else ()
     if flow is None or not found:
         return
-    wanted = wanted_port(flow, found[0])
-    if wanted is None:
-        return
-    lacking = [pod for pod in found if not _declares(pod, wanted_port(flow, pod) or wanted)]
-    if not lacking:
-        yield ok("port", f"the pods declare {wanted}")
-        return
+    # Annotated pods may each name a port of their own.
+    wanted = {wanted_port(flow, pod): None for pod in found}
+    lacking = {
+        port: [p for p in found if wanted_port(flow, p) == port and not _declares(p, port)]
+        for port in wanted
+        if port is not None
+    }
+    for port, pods in lacking.items():
+        yield _undeclared(flow, port, pods) if pods else ok("port", f"the pods declare {port}")
+
+
+def _undeclared(flow: Workflow, wanted: int | str, lacking: Sequence[Body]) -> Finding:
     known = {
         f"{p.get('name', '(no name)')} ({p['containerPort']})"
         for pod in lacking
@@ -212,20 +243,20 @@ def port(seen: Snapshot) -> Iterator[Finding]:
     of = listed(_names(lacking), 2)
     if isinstance(wanted, int) and flow.mode != "PodMonitor":
         told = f"no container of {of} declares {wanted}; {have}. It is scraped all the same, if the program listens there"
-        yield warning(
-            "port", told, f"name it in the pod: ports: [{{name: metrics, containerPort: {wanted}}}]"
-        )
-        return
+        remedy = f"name it in the pod: ports: [{{name: metrics, containerPort: {wanted}}}]"
+        return warning("port", told, remedy)
     told = f"no container of {of} has a port {'named ' if isinstance(wanted, str) else ''}{wanted}; {have}"
-    yield error(
-        "port", told, _port_remedy(flow, wanted, [p for pod in lacking for p in declared(pod)])
-    )
+    ports = [p for pod in lacking for p in declared(pod)]
+    return error("port", told, _port_remedy(flow, wanted, ports))
 
 
 def _port_remedy(flow: Workflow, wanted: int | str, known: Sequence[Mapping[str, Any]]) -> str:
     named = [str(p["name"]) for p in known if p.get("name")]
     near = difflib.get_close_matches(str(wanted), named, 1, 0.4) or named[:1]
     pick = near[0] if near else (known[0]["containerPort"] if known else 9090)
+    if flow.mode == "AnnotatedPods" and flow.scrape.get("port") is None:
+        # A discovered workflow that is patched follows the annotations no more.
+        return f'give the template of the pods the annotation {names.POD_PORT}: "{pick}", or name the port of its container {wanted}'
     value = f'"{pick}"' if isinstance(pick, str) else pick
     patch = f'{{"spec":{{"scrape":{{"port":{value}}}}}}}'
     return f"kubectl -n {flow.namespace} patch mwf {flow.name} --type=merge -p '{patch}'"
@@ -271,5 +302,9 @@ def service(seen: Snapshot) -> Iterator[Finding]:
     elif own(flow):
         told = f"the Service {name} has no endpoint with the port {wanted_port(flow)}, although pods match"
         yield error("service", told, "see the finding port")
+    elif flow.scrape.get("intermittent"):
+        yield ok(
+            "service", f"{name} has no endpoints now; the workflow has pods only while it runs"
+        )
     else:
         yield error("service", f"the Service {name} has no endpoints", "see the finding selector")
