@@ -277,6 +277,7 @@ def test_objects_are_called_after_the_release(helm, release, values, name):
         ({"monitorLabels": {"a": 1}}, "/monitorLabels/a"),
         ({"serviceMonitor": {"interval": "often"}}, "/serviceMonitor/interval"),
         ({"prometheusRule": {"disabled": ["TargetDown"]}}, "/prometheusRule/disabled/0"),
+        ({"prometheusRule": {"disabled": ["FlowgaugeNope"]}}, 'no alert called "FlowgaugeNope"'),
         ({"log": {"level": "loud"}}, "/log/level"),
         ({"extraArgs": ["workers=16"]}, "/extraArgs/0"),
         ({"networkPolicy": {"apiServerPorts": [70000]}}, "/networkPolicy/apiServerPorts/0"),
