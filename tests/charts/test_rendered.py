@@ -275,6 +275,8 @@ def test_objects_are_called_after_the_release(helm, release, values, name):
         ({"grafana": {"resyncPeriod": "10"}}, "/grafana/resyncPeriod"),
         ({"monitorLabels": ["a=b"]}, "/monitorLabels"),
         ({"monitorLabels": {"a": 1}}, "/monitorLabels/a"),
+        ({"monitorLabels": {"a": "b c"}}, "/monitorLabels/a"),
+        ({"monitorLabels": {"a b": "c"}}, "/monitorLabels"),
         ({"serviceMonitor": {"interval": "often"}}, "/serviceMonitor/interval"),
         ({"prometheusRule": {"disabled": ["TargetDown"]}}, "/prometheusRule/disabled/0"),
         ({"prometheusRule": {"disabled": ["FlowgaugeNope"]}}, 'no alert called "FlowgaugeNope"'),
