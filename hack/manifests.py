@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from flowgauge_operator.cli import product
 from rig import chart
 from rig.helm import ChartError
 
@@ -64,7 +65,9 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     chosen.output.parent.mkdir(parents=True, exist_ok=True)
-    text = yaml.safe_dump_all(made, sort_keys=False, width=120, allow_unicode=True)
+    text = yaml.dump_all(
+        made, Dumper=product.Dumper, sort_keys=False, width=120, allow_unicode=True
+    )
     chosen.output.write_text(_HEAD + text, encoding="utf-8")
     print(f"wrote {chosen.output}")
     return 0

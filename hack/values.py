@@ -21,6 +21,10 @@ _STRING = {"type": "string"}
 # Without tag or digest, which have values of their own; a port belongs to the registry.
 _REPOSITORY = {"type": "string", "pattern": r"^[^\s:@]+(:[0-9]+/[^\s:@]+)?$"}
 _NAME = r"^$|^[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?$"
+# Of labels: what may be empty, and what may have a domain before it.
+_LABEL = "([A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?)?"
+_KEY = "([a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?"
+_FOLDER = r"[^\x00-\x1f/.][^\x00-\x1f/]*"
 _DIGEST = {"type": "string", "pattern": r"^$|^sha256:[0-9a-f]{64}$"}
 
 
@@ -37,25 +41,50 @@ def _image(tag: str) -> dict[str, Any]:
     }
 
 
-def _duration(*units: str) -> dict[str, Any]:
-    pattern = "".join(f"([0-9]+{unit})?" for unit in units)
+def _duration(*units: str, number: str = "[0-9]+") -> dict[str, Any]:
+    pattern = "".join(f"({number}{unit})?" for unit in units)
     return {"type": "string", "minLength": 1, "pattern": f"^{pattern}$"}
 
 
+def _url(*parts: str) -> dict[str, Any]:
+    return {"type": "string", "pattern": f"^$|^https?://({'|'.join(parts)})+$"}
+
+
+# What the operator refuses when it starts is refused here.
 TYPES: dict[str, dict[str, Any]] = {
-    "labels": {"type": "object", "additionalProperties": _STRING},
+    "texts": {"type": "object", "additionalProperties": _STRING},
+    "labels": {
+        "type": "object",
+        # Helm tells the path of an additional property, but not of a wrong name.
+        "patternProperties": {f"^{_KEY}$": {"type": "string", "pattern": f"^{_LABEL}$"}},
+        "additionalProperties": False,
+    },
+    "pair": {"type": "string", "pattern": f"^{_KEY}={_LABEL}$"},
+    "pairs": {"type": "string", "pattern": f"^{_KEY}={_LABEL}(,{_KEY}={_LABEL})*$"},
+    "labelKey": {"type": "string", "pattern": f"^{_KEY}$"},
+    "folder": {"type": "string", "maxLength": 128, "pattern": f"^$|^{_FOLDER}(/{_FOLDER})*$"},
     "object": {"type": "object"},
     "objects": {"type": "array", "items": {"type": "object"}},
     "strings": {"type": "array", "items": _STRING},
-    "url": {"type": "string", "pattern": r"^$|^https?://[^\s]+$"},
+    "url": _url(r"\S"),
+    "link": _url(r"[^\s{}]"),
+    "runbooks": _url(r"[^\s{}]", r"\{alert\}"),
+    # Of the places for names two braces, otherwise single ones only.
+    "template": _url(
+        r"[^\s{}]",
+        r"\{?\{\{(namespace|workflow|from|to)\}\}\}?",
+        r"\{[^\s{}]?\}?",
+        r"[^\s{}]\}",
+    ),
     "name": {"type": "string", "pattern": _NAME},
     # Of what may be a Service: without dots, and a letter first.
     "prefix": {"type": "string", "pattern": r"^$|^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$"},
-    "label": {"type": "string", "pattern": r"^$|^[A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?$"},
+    "label": {"type": "string", "pattern": f"^{_LABEL}$"},
     "key": {"type": "string", "pattern": r"^[-._a-zA-Z0-9]+$"},
     # As Prometheus has it: large units first. Programs in Go know no days.
     "duration": _duration("y", "w", "d", "h", "m", "s", "ms"),
     "hours": _duration("h", "m", "s", "ms"),
+    "age": _duration("y", "w", "d", "h", "m", "s", "ms", number="[1-9][0-9]*"),
     "quantity": {"type": ["string", "number"], "pattern": r"^[0-9.]+([numkMGTPE]i?|)$"},
     "quantities": {
         "type": "object",

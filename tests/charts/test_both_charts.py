@@ -37,9 +37,11 @@ def other_than_text(node, path=""):
     if not isinstance(node, dict):
         return
     for key, child in node.items():
-        is_text = key in ("name", "namespace", "secretName") or path.endswith("abels")
-        if is_text and not isinstance(child, (str, dict)):
-            yield f"{path}.{key}: {child!r}"
+        named = ("name", "namespace", "secretName", "configSecret", "resourceNames")
+        is_text = key in named or path.endswith("abels")
+        for one in child if isinstance(child, list) else [child]:
+            if is_text and not isinstance(one, (str, dict)):
+                yield f"{path}.{key}: {one!r}"
         yield from other_than_text(child, f"{path}.{key}")
 
 
@@ -53,6 +55,16 @@ def test_names_that_look_like_numbers_stay_names(helm, folder):
     assert services
     # A name of DNS begins with a letter, as a release need not.
     assert [name for name in services if not name[0].isalpha()] == []
+
+
+def test_names_that_look_like_truths_stay_names(folder):
+    given = {"fullnameOverride": "on"}
+    if folder != CHART:
+        given["alertmanager"] = {"existingConfigSecret": "0123"}
+
+    made = chart.render(folder, release="r", namespace="null", overrides=given)
+
+    assert [*other_than_text([m for m in made if m["kind"] != "CustomResourceDefinition"])] == []
 
 
 def test_a_version_of_any_length_is_told_in_labels(helm, folder, tmp_path):

@@ -224,18 +224,19 @@ def test_each_part_can_be_switched_off(render, values, gone):
 def test_everything_of_ones_own_leaves_the_operator_wired_to_it(render):
     # Prometheus may select by any label, also by one that we have otherwise.
     labels = {"release": "kps", "app.kubernetes.io/instance": "kps"}
-    rendered = render(
-        crds={"enabled": False},
-        prometheusOperator={"enabled": False},
-        prometheus={"enabled": False},
-        alertmanager={"enabled": False},
-        grafana={"enabled": False},
-        pushgateway={"enabled": False},
-        kubeStateMetrics={"enabled": False},
-        annotatedPods={"enabled": False},
-        monitorLabels=labels,
-        flowgauge={"prometheus": {"url": "http://mine:9090"}, "monitorLabels": labels},
-    )
+    own = {
+        "crds": {"enabled": False},
+        "prometheusOperator": {"enabled": False},
+        "prometheus": {"enabled": False},
+        "alertmanager": {"enabled": False},
+        "grafana": {"enabled": False},
+        "pushgateway": {"enabled": False},
+        "kubeStateMetrics": {"enabled": False},
+        "annotatedPods": {"enabled": False},
+        "monitorLabels": labels,
+        "flowgauge": {"prometheus": {"url": "http://mine:9090"}, "monitorLabels": labels},
+    }
+    rendered = render(**own)
 
     assert rendered.names("Deployment") == {NAME}
     for monitor in (rendered.get(*RULES), rendered.get("ServiceMonitor", NAME)):
@@ -243,6 +244,8 @@ def test_everything_of_ones_own_leaves_the_operator_wired_to_it(render):
     assert [alert["alert"] for alert in rendered.alerts] == ["Watchdog"]
     (container,) = rendered.get("Deployment", NAME)["spec"]["template"]["spec"]["containers"]
     assert "--prometheus-url=http://mine:9090" in container["args"]
+    # A group without alerts is no group.
+    assert render(**own, alerts={"disabled": ["Watchdog"]}).names(RULES[0]) == {NAME}
 
 
 @pytest.mark.parametrize(

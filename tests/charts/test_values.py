@@ -9,6 +9,7 @@ import pytest
 from chartcases import ROOT
 
 import values
+from flowgauge_operator import values as operator
 
 CHARTS = sorted(path.parent for path in (ROOT / "charts").glob("*/values.yaml"))
 TEXT = """
@@ -41,7 +42,8 @@ def test_a_schema_allows_what_the_file_has_and_no_more():
     }
     assert properties["image"]["additionalProperties"] is False
     assert properties["image"]["properties"]["pull"]["enum"] == ["Always", "Never"]
-    assert properties["labels"]["additionalProperties"] == {"type": "string"}
+    (label,) = properties["labels"]["patternProperties"].values()
+    assert label["type"] == "string"
     assert properties["share"]["type"] == "number"
     # A chart around it may hand these in.
     assert {"global", "enabled"} <= set(properties)
@@ -91,6 +93,69 @@ def test_every_map_of_the_operators_chart_takes_its_own_keys_only():
 
     schema = json.loads((ROOT / "charts/flowgauge/values.schema.json").read_text())
     assert [*open_maps(schema, "")] == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "read", "texts"),
+    [
+        (
+            "link",
+            operator.link,
+            ["https://g.example/x?y=1#z", "https://g.example/{x}", "g.example"],
+        ),
+        (
+            "runbooks",
+            operator.runbook_url,
+            [
+                "https://r.example/{alert}.md",
+                "https://r.example/{alarm}",
+                "https://r.example/{{alert}}",
+            ],
+        ),
+        (
+            "template",
+            operator.template,
+            [
+                "https://l.example/?q={{namespace}}/{{workflow}}&from={{from}}&to={{to}}",
+                'https://l.example/?left={"q":"{app="{{workflow}}"}","x":{},"y":{"z":1}',
+                "https://l.example/{{{workflow}}}",
+                "https://l.example/{a}",
+                "https://l.example/{{name}}",
+                "https://l.example/{a{b:1}}",
+                "https://l.example/ {{workflow}}",
+            ],
+        ),
+        ("age", operator.duration_, ["1d", "1w2d", "90s", "0s", "1y", "d", "1.5h"]),
+        ("labelKey", operator.label_key, ["team", "a.example/team", "/team", "a b", "A.example/x"]),
+        (
+            "pairs",
+            operator.labels,
+            ["a=b", "a=", "x.example/a=b,c=d", "a", "a=b=c", "a=b c", "a=ü"],
+        ),
+        (
+            "folder",
+            operator.folder,
+            ["{namespace}", "A/ü b", "a//b", "/a", ".a", "a/.b", "a" * 129],
+        ),
+    ],
+)
+def test_the_charts_refuse_what_the_operator_would_refuse_when_it_starts(kind, read, texts):
+    def is_read(text):
+        try:
+            read(text)
+        except ValueError:
+            return False
+        return True
+
+    allowed = values.TYPES[kind]
+
+    judged = {
+        text: bool(re.search(allowed["pattern"], text))
+        and len(text) <= allowed.get("maxLength", len(text))
+        for text in texts
+    }
+    assert {text: is_read(text) for text in texts} == judged
+    assert {True, False} == set(judged.values())
 
 
 def test_a_readme_without_a_place_for_the_table_is_told(tmp_path):

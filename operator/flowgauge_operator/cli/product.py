@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -19,7 +20,7 @@ from flowgauge_operator.render.manifest import Manifest, hashed
 
 
 class Dumper(yaml.CSafeDumper):
-    """YAML in which long texts stay readable: expressions on one line, JSON documents as blocks."""
+    """YAML in which long texts stay readable, and texts stay texts for readers that are written in Go, as kubectl is."""
 
 
 def _text(dumper: yaml.CSafeDumper, value: str) -> yaml.ScalarNode:
@@ -29,6 +30,16 @@ def _text(dumper: yaml.CSafeDumper, value: str) -> yaml.ScalarNode:
 
 
 Dumper.add_representer(str, _text)
+# What Go takes for something else and PyYAML does not gets its quotes.
+Dumper.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^[yYnN]$"), [*"yYnN"])
+Dumper.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"^[-+]?_*(0_*([xX][\da-fA-F_]+|[oO][0-7_]+|[bB][01_]+)"
+        r"|(\d[\d_]*\.?[\d_]*|\._*\d[\d_]*)([eE]_*[-+]?[\d_]+)?)$"
+    ),
+    [*"-+.0123456789"],
+)
 
 
 def generated(
