@@ -28,6 +28,10 @@ STRANGER = scene.prometheus(serviceMonitorSelector=KPS, serviceAccountName="syst
 STRANGER["metadata"] = STRANGER["metadata"] | {"name": "system"}
 
 
+def agent(**spec):
+    return scene.prometheus(**spec) | {"kind": "PrometheusAgent"}
+
+
 def proxied():
     return dataclasses.replace(scene.answered(), way=str(places.of_prometheus(scene.prometheus())))
 
@@ -35,6 +39,25 @@ def proxied():
 MONITORING = {
     "no Prometheus": (
         lambda: snapshot(prometheuses=[]), "prometheus-object", "error", "there is no Prometheus object",
+    ),
+    "an agent that selects nothing of ours": (
+        lambda: snapshot(prometheuses=[], agents=[agent(serviceMonitorSelector=KPS)]),
+        "monitor-selector", "error", "PrometheusAgent monitoring/main: serviceMonitorSelector: label release=kps is missing",
+    ),
+    "an agent that scrapes, beside a Prometheus that does not": (
+        lambda: snapshot(prometheuses=[scene.prometheus(serviceMonitorSelector=None)], agents=[agent()]),
+        "monitor-selector", "ok", "selected by PrometheusAgent monitoring/main",
+    ),
+    "an agent, and nobody for the rules": (
+        lambda: snapshot(prometheuses=[], agents=[agent()]),
+        "rule-selector", "unknown", "no Prometheus or ThanosRuler object evaluates PrometheusRule shop/orders-rules",
+    ),
+    "an agent that finds nothing": (
+        lambda: snapshot(prometheuses=[], agents=[agent(serviceAccountName="nobody")]),
+        "prometheus-rights", "unknown", "monitoring:nobody may do could not be seen",
+    ),
+    "an agent alone": (
+        lambda: snapshot(prometheuses=[], agents=[agent()]), "prometheus-object", "ok", "there",
     ),
     "a paused one": (
         lambda: snapshot(prometheuses=[scene.prometheus(paused=True)]),

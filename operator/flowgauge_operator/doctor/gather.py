@@ -42,7 +42,7 @@ _CRDS = (
 )
 _SERVED = {kind.resource: kind for kind in kinds.KINDS}
 _MONITORING = f"/apis/{kinds.MONITORING}/v1"
-_PROMETHEUS = "app.kubernetes.io/name=prometheus"
+_PROMETHEUS = "app.kubernetes.io/name in (prometheus,prometheus-agent)"
 _WORKFLOWS = kinds.WORKFLOW.path()
 
 
@@ -86,6 +86,7 @@ def _cluster(api: Api, request: Request) -> Snapshot:
         "deployments": lambda: api.listed("/apis/apps/v1/deployments"),
         "statefulsets": lambda: api.listed("/apis/apps/v1/statefulsets"),
         "prometheuses": lambda: api.listed(f"{_MONITORING}/prometheuses"),
+        "agents": lambda: api.listed(f"/apis/{kinds.MONITORING}/v1alpha1/prometheusagents"),
         "rulers": lambda: api.listed(f"{_MONITORING}/thanosrulers"),
         "alertmanagers": lambda: api.listed(f"{_MONITORING}/alertmanagers"),
         "grafanas": lambda: api.listed("/apis/grafana.integreatly.org/v1beta1/grafanas"),
@@ -94,8 +95,7 @@ def _cluster(api: Api, request: Request) -> Snapshot:
     }
     asked |= {name: functools.partial(_definition, api, name) for name in _CRDS}
     found = together(asked)
-    prometheuses = found["prometheuses"]
-    return Snapshot(
+    seen = Snapshot(
         version=request.version,
         now=now,
         address=api.address,
@@ -106,13 +106,14 @@ def _cluster(api: Api, request: Request) -> Snapshot:
         crds={name: found[name] for name in _CRDS},
         workloads=_both(found["deployments"], found["statefulsets"]),
         namespaces=found["namespaces"],
-        prometheuses=prometheuses,
+        prometheuses=found["prometheuses"],
+        agents=found["agents"],
         rulers=found["rulers"],
         alertmanagers=found["alertmanagers"],
         grafanas=found["grafanas"],
         workflows=found["workflows"],
-        prometheus_pods=_prometheus_pods(api, prometheuses),
     )
+    return dataclasses.replace(seen, prometheus_pods=_prometheus_pods(api, seen.scrapers))
 
 
 def _both(one: Bodies, other: Bodies) -> Bodies:
@@ -162,10 +163,10 @@ def _definition(api: Api, name: str) -> Body | Unseen:
     )
 
 
-def _prometheus_pods(api: Api, prometheuses: Bodies) -> Bodies:
-    if isinstance(prometheuses, Unseen):
-        return prometheuses
-    spaces = sorted({body["metadata"]["namespace"] for body in prometheuses})
+def _prometheus_pods(api: Api, scrapers: Bodies) -> Bodies:
+    if isinstance(scrapers, Unseen):
+        return scrapers
+    spaces = sorted({body["metadata"]["namespace"] for body in scrapers})
     lists = together({space: functools.partial(_pods, api, space, _PROMETHEUS) for space in spaces})
     return [pod for pods in lists.values() if not isinstance(pods, Unseen) for pod in pods]
 
@@ -243,9 +244,9 @@ def _reviews(api: Api, seen: Snapshot, flow: Workflow | None) -> dict[Access, bo
     wanted = access.of_reader(flow.namespace if flow else "")
     for operator in seen.operators:
         wanted += access.of_operator(operator, operation.WATCHED, seen.capabilities)
-    if not isinstance(seen.prometheuses, Unseen):
+    if not isinstance(seen.scrapers, Unseen):
         spaces = [flow.namespace] if flow else _spaces(seen.workflows)[:1]
-        for body in seen.prometheuses:
+        for body in seen.scrapers:
             wanted += access.of_prometheus(body, spaces)
     return together({right: functools.partial(_may, api, right) for right in dict.fromkeys(wanted)})
 

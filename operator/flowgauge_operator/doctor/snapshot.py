@@ -167,7 +167,10 @@ class Workflow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """A cluster at one moment. `version` is that of this command line, `user` who asks; `asking_as` are flags for kubectl."""
+    """A cluster at one moment. `version` is that of this command line, `user` who asks; `asking_as` are flags for kubectl.
+
+    `agents` are PrometheusAgent objects, which scrape, and neither evaluate rules nor answer queries.
+    """
 
     version: str
     now: datetime
@@ -181,6 +184,7 @@ class Snapshot:
     operators: Sequence[Installed] = ()
     namespaces: Bodies = ()
     prometheuses: Bodies = ()
+    agents: Bodies = ()
     rulers: Bodies = ()
     alertmanagers: Bodies = ()
     grafanas: Bodies = ()
@@ -192,6 +196,13 @@ class Snapshot:
     prometheus: Server = field(default_factory=Server)
     alertmanager: Server = field(default_factory=lambda: Server(name="Alertmanager"))
     workflow: Workflow | None = None
+
+    @property
+    def scrapers(self) -> Bodies:
+        """The objects of Prometheus Operator that scrape; agents count where they can be seen."""
+        if isinstance(self.prometheuses, Unseen):
+            return self.prometheuses
+        return [*self.prometheuses, *(() if isinstance(self.agents, Unseen) else self.agents)]
 
     def labels_of(self, namespace: str) -> Mapping[str, str] | None:
         """The labels of a namespace; None where they could not be seen."""

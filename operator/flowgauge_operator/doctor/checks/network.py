@@ -82,8 +82,9 @@ def _any_port(pod: Body) -> int | None:
 def scrapers(seen: Snapshot, body: Body) -> list[Party]:
     """The pods of a Prometheus as policies see them; where none are seen, as prometheus-operator would label them."""
     meta = body["metadata"]
+    program = "prometheus-agent" if body.get("kind") == "PrometheusAgent" else "prometheus"
     labels = {
-        "app.kubernetes.io/name": "prometheus",
+        "app.kubernetes.io/name": program,
         "app.kubernetes.io/instance": meta["name"],
         "app.kubernetes.io/managed-by": "prometheus-operator",
         "operator.prometheus.io/name": meta["name"],
