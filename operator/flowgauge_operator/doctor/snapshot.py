@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from flowgauge_operator import names
 from flowgauge_operator.render import Capabilities, Options, Rendered
 from flowgauge_operator.settings import Settings
 from flowgauge_operator.verify import Observation, Owner
@@ -152,6 +153,12 @@ class Workflow:
     def spec(self) -> Mapping[str, Any]:
         """The spec; empty where there is no workflow."""
         return {} if isinstance(self.body, Unseen) else self.body.get("spec") or {}
+
+    @property
+    def is_discovered(self) -> bool:
+        """Whether it was made for annotated pods, and follows them until somebody changes its spec."""
+        labels = {} if isinstance(self.body, Unseen) else self.body["metadata"].get("labels") or {}
+        return labels.get(names.DISCOVERED) == "true"
 
     @property
     def scrape(self) -> Mapping[str, Any]:
