@@ -15,6 +15,8 @@ from flowgauge_operator.render import Options
 
 DOWN = Server(error=Unseen("no endpoints"))
 KPS = {"matchLabels": {"release": "kps"}}
+NOT_OURS = {"matchExpressions": [{"key": "app.kubernetes.io/managed-by", "operator": "NotIn", "values": ["flowgauge"]}]}  # fmt: skip
+NO_TEAM = {"matchExpressions": [{"key": "team", "operator": "DoesNotExist"}]}
 NOTIFY = {"notify": {"receiver": {"webhook": {"url": "http://h/"}}}}
 
 
@@ -78,6 +80,22 @@ MONITORING = {
     "a label of the rules, for the cluster alone": (
         lambda: snapshot(None, prometheuses=[scene.prometheus(ruleSelector=KPS)]),
         "rule-selector", "error", "no Prometheus selects PrometheusRules in shop",
+    ),
+    "a label that must not be there": (
+        lambda: snapshot(prometheuses=[scene.prometheus(ruleSelector=NOT_OURS)]),
+        "rule-selector", "error", "must not be one of flowgauge",
+    ),
+    "a label of the namespace that must not be there": (
+        lambda: snapshot(prometheuses=[scene.prometheus(ruleNamespaceSelector=NO_TEAM)]),
+        "rule-selector", "error", "label team must not be there",
+    ),
+    "an Alertmanager that looks for a label of the namespace": (
+        lambda: snapshot(scene.workflow(NOTIFY), alertmanagers=[alertmanager(alertmanagerConfigSelector={}, alertmanagerConfigNamespaceSelector=KPS)]),
+        "alertmanager-object", "error", "of the namespace shop, label release=kps is missing",
+    ),
+    "an Alertmanager that looks for a label of a namespace that cannot be seen": (
+        lambda: snapshot(scene.workflow(NOTIFY), namespaces=FORBIDDEN, alertmanagers=[alertmanager(alertmanagerConfigSelector={}, alertmanagerConfigNamespaceSelector=KPS)]),
+        "alertmanager-object", "unknown", "the labels of namespaces could not be seen",
     ),
     "no selector": (
         lambda: snapshot(prometheuses=[scene.prometheus(ruleSelector=None)]),

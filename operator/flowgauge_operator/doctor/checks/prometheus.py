@@ -196,7 +196,7 @@ def _selected(
             yield error(
                 check,
                 f"no Prometheus selects {thing.title}: {told}",
-                _remedy(seen, takers[0], field, value, thing),
+                selecting(seen, takers[0], field, value, thing),
             )
 
 
@@ -234,7 +234,8 @@ def refusals(seen: Snapshot, body: Body, field: str, thing: Thing) -> list[str] 
     return found
 
 
-def _remedy(seen: Snapshot, body: Body, field: str, value: str, thing: Thing) -> str:
+def selecting(seen: Snapshot, body: Body, field: str, value: str, thing: Thing) -> str:
+    """What makes an object select a thing of ours; `value` is that of the chart for labels of such things."""
     selector = body["spec"].get(f"{field}Selector")
     lines = []
     patch = {}
@@ -244,12 +245,20 @@ def _remedy(seen: Snapshot, body: Body, field: str, value: str, thing: Thing) ->
         wanted = {k: v for k, v in selectors.wanted(selector).items() if thing.labels.get(k) != v}
         if wanted:
             lines.append(change(seen, *(f"{value}.{escaped(k)}={v}" for k, v in wanted.items())))
+        else:
+            lines.append(
+                f"kubectl edit {where(body)}    # {field}Selector excludes labels that it has"
+            )
     spaces = body["spec"].get(f"{field}NamespaceSelector")
     if spaces is None and thing.namespace != body["metadata"]["namespace"]:
         patch[f"{field}NamespaceSelector"] = "{}"
     elif spaces and not selectors.matches(spaces, seen.labels_of(thing.namespace) or {}):
         labels = " ".join(f"{k}={v}" for k, v in selectors.wanted(spaces).items())
-        lines.append(f"kubectl label namespace {thing.namespace} {labels or '…'}")
+        lines.append(
+            f"kubectl label namespace {thing.namespace} {labels}"
+            if labels
+            else f"kubectl edit {where(body)}    # {field}NamespaceSelector excludes labels of {thing.namespace}"
+        )
     if patch:
         fields = ",".join(f'"{key}":{given}' for key, given in patch.items())
         lines.append(f"kubectl patch {where(body)} --type=merge -p '{{\"spec\":{{{fields}}}}}'")
