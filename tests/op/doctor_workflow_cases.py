@@ -80,6 +80,9 @@ WORKFLOWS = {
         lambda: snapshot(None, workflows=[scene.body() | {"status": {"conditions": [scene.condition("Ready", "False", "X", "why")]}}]),
         "workflows", "warning", "shop/orders is not Ready: why",
     ),
+    "a namespace that is not there": (
+        lambda: snapshot(None, namespace="shp", workflows=[]), "workflows", "error", "there is no namespace shp",
+    ),
     "one that is not there": (
         lambda: snapshot(dataclasses.replace(scene.workflow(), name="order", body=ABSENT)),
         "workflow", "error", "there is no MonitoredWorkflow shop/order; did you mean shop/orders?",

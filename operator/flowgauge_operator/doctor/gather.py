@@ -48,7 +48,7 @@ _WORKFLOWS = kinds.WORKFLOW.path()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What somebody asks the doctor: of the cluster, or of one workflow in it."""
+    """What somebody asks the doctor: of the cluster, of what is in a namespace of it, or of one workflow there."""
 
     version: str
     namespace: str = ""
@@ -90,13 +90,14 @@ def _cluster(api: Api, request: Request) -> Snapshot:
         "rulers": lambda: api.listed(f"{_MONITORING}/thanosrulers"),
         "alertmanagers": lambda: api.listed(f"{_MONITORING}/alertmanagers"),
         "grafanas": lambda: api.listed("/apis/grafana.integreatly.org/v1beta1/grafanas"),
-        "workflows": lambda: _workflows(api, request.namespace),
+        "workflows": lambda: _workflows(api, request),
         "user": lambda: _user(api),
     }
     asked |= {name: functools.partial(_definition, api, name) for name in _CRDS}
     found = together(asked)
     seen = Snapshot(
         version=request.version,
+        namespace=request.namespace,
         now=now,
         address=api.address,
         user=found["user"],
@@ -130,12 +131,11 @@ def _namespaces(api: Api, namespace: str) -> Bodies:
     return found if isinstance(one, Unseen) else [one]
 
 
-def _workflows(api: Api, namespace: str) -> Bodies:
-    found = api.listed(_WORKFLOWS)
-    if not isinstance(found, Unseen) or not namespace:
-        return found
-    own = api.listed(kinds.WORKFLOW.path(namespace))
-    return found if isinstance(own, Unseen) else own
+def _workflows(api: Api, request: Request) -> Bodies:
+    """All of them, unless only those of a namespace are asked for, or may be seen."""
+    own = kinds.WORKFLOW.path(request.namespace) if request.namespace else _WORKFLOWS
+    found = api.listed(_WORKFLOWS if request.name else own)
+    return api.listed(own) if isinstance(found, Unseen) and request.name else found
 
 
 def _user(api: Api) -> str:

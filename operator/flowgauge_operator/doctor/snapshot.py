@@ -176,11 +176,13 @@ class Workflow:
 class Snapshot:
     """A cluster at one moment. `version` is that of this command line, `user` who asks; `asking_as` are flags for kubectl.
 
-    `agents` are PrometheusAgent objects, which scrape, and neither evaluate rules nor answer queries.
+    `namespace` is the one that is asked for, empty for all; `agents` are PrometheusAgent objects, which scrape, and neither
+    evaluate rules nor answer queries.
     """
 
     version: str
     now: datetime
+    namespace: str = ""
     address: str = ""
     user: str = ""
     asking_as: str = ""
