@@ -95,6 +95,7 @@ class Discoverer:
         self._instance = instance
         self._remarks: dict[Key, tuple[Problem, ...]] = {}
         self._making: dict[str, set[str]] = {}
+        # By namespace and name the uid of the pod that it was told on; empty where it was not told.
         self._refused: dict[str, dict[str, str]] = {}
 
     def remarks(self, key: Key) -> Sequence[Problem]:
@@ -175,7 +176,7 @@ class Discoverer:
 
     async def _make(self, place: Place, flow: Key, said: Mapping[Saying, Said]) -> float | None:
         if why := discovery.name_fault(place.workflow) or self._over_limit(place):
-            await self._refuse(place, said, why)
+            await self._refuse(place, why)
             return None
         wanted = discovery.desired(said, self._policy.keep)
         making = self._making.setdefault(place.namespace, set())
@@ -191,7 +192,7 @@ class Discoverer:
         except (errors.Forbidden, errors.Invalid) as error:
             if isinstance(error, errors.Forbidden) and error.is_terminating:
                 raise
-            await self._refuse(place, said, f"the API server refuses a workflow: {error.message}")
+            await self._refuse(place, f"the API server refuses a workflow: {error.message}")
             return _LATER
         finally:
             making.discard(place.workflow)
@@ -320,21 +321,24 @@ class Discoverer:
 
     def _accept(self, place: Place) -> None:
         refused = self._refused.get(place.namespace)
-        if refused is not None and refused.pop(place.workflow, "") and not refused:
+        if refused is not None and refused.pop(place.workflow, None) is not None and not refused:
             del self._refused[place.namespace]
 
-    async def _refuse(self, place: Place, said: Mapping[Saying, Said], why: str) -> None:
+    async def _refuse(self, place: Place, why: str) -> None:
         refused = self._refused.setdefault(place.namespace, {})
-        if place.workflow in refused:
+        told = refused.get(place.workflow)
+        # Who looks at the pods of today does not find what was told on one that is gone.
+        if told is not None and (not told or told in self._pods):
             return
-        refused[place.workflow] = why
-        if len(refused) > _TOLD:
+        if told is None and len(refused) >= _TOLD:
+            refused[place.workflow] = ""
             return
-        pod = min(said.values(), key=lambda pods: pods.pod)
+        (name, uid), *_ = self._pods.youngest(place)
+        refused[place.workflow] = uid
         more = "; further names of this namespace are not told" if len(refused) == _TOLD else ""
-        note = f"annotation {names.WORKFLOW} of pod {pod.pod}: {why}"
+        note = f"annotation {names.WORKFLOW} of pod {name}: {why}"
         logger.warning("No workflow for pods in %s: %s%s", place.namespace, note, more)
-        ref = Ref(POD, place.namespace, pod.pod, pod.uid)
+        ref = Ref(POD, place.namespace, name, uid)
         await self._tell(ref, "NotMonitored", note, is_warning=True)
 
     async def _tell(self, ref: Ref, reason: str, note: str, *, is_warning: bool = False) -> None:

@@ -101,7 +101,7 @@ def _entry(
 ) -> dict[str, Any]:
     try:
         entry: dict[str, Any] = config[section][name]
-    except KeyError:
+    except (KeyError, TypeError):  # a list or a map is no name
         known = ", ".join(sorted(map(str, config[section]))) or "none"
         what = _SECTIONS[section]
         raise CredentialsError(

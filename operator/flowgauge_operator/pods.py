@@ -6,7 +6,7 @@ what is read here is no news.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -41,13 +41,19 @@ class Saying:
 
 @dataclass(slots=True)
 class Said:
-    """Pods that say the same. `born` is when each of their templates was first seen at work, as RFC 3339."""
+    """Pods that say the same: uid, and when each was made with its name.
 
-    pod: str
-    uid: str
-    count: int = 0
+    `born` is when each of their templates was first seen at work, as RFC 3339.
+    """
+
+    pods: dict[str, tuple[str, str]] = field(default_factory=dict)
     born: dict[str, str] = field(default_factory=dict)
     per_template: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def pod(self) -> str:
+        """The name of the oldest pod, which is the same after a restart."""
+        return min(self.pods.values())[1]
 
     @property
     def newest(self) -> str:
@@ -93,10 +99,8 @@ class Pods:
         self._pods[uid] = pod
         self._seen.add(pod.place)
         self._by_namespace.setdefault(pod.place.namespace, set()).add(uid)
-        said = self._said.setdefault(pod.place, {}).setdefault(
-            pod.saying, Said(metadata["name"], uid)
-        )
-        said.count += 1
+        said = self._said.setdefault(pod.place, {}).setdefault(pod.saying, Said())
+        said.pods[uid] = pod.created, pod.name
         said.per_template[pod.template] = said.per_template.get(pod.template, 0) + 1
         said.born[pod.template] = min(said.born.get(pod.template, pod.created), pod.created)
         return changed | {pod.place}
@@ -111,11 +115,11 @@ class Pods:
         if not uids:
             del self._by_namespace[pod.place.namespace]
         said = self._said[pod.place][pod.saying]
-        said.count -= 1
+        del said.pods[uid]
         said.per_template[pod.template] -= 1
         if not said.per_template[pod.template]:
             del said.per_template[pod.template], said.born[pod.template]
-        if not said.count:
+        if not said.pods:
             del self._said[pod.place][pod.saying]
         if not self._said[pod.place]:
             del self._said[pod.place]
@@ -133,18 +137,14 @@ class Pods:
         """What the pods of a place say."""
         return dict(self._said.get(place, {}))
 
-    def youngest(self, places: Collection[Place]) -> dict[Place, list[tuple[str, str]]]:
-        """Name and uid of the pods of some places, the youngest first."""
-        found: dict[Place, list[tuple[str, str, str]]] = {}
-        for namespace in {place.namespace for place in places}:
-            for uid in self._by_namespace.get(namespace, ()):
-                pod = self._pods[uid]
-                if pod.place in places:
-                    found.setdefault(pod.place, []).append((pod.created, pod.name, uid))
-        return {
-            place: [(name, uid) for _, name, uid in sorted(pods, reverse=True)]
-            for place, pods in found.items()
-        }
+    def youngest(self, place: Place) -> list[tuple[str, str]]:
+        """Name and uid of the pods of a place, the youngest first."""
+        found = [
+            (*pod, uid)
+            for said in self._said.get(place, {}).values()
+            for uid, pod in said.pods.items()
+        ]
+        return [(name, uid) for _, name, uid in sorted(found, reverse=True)]
 
     def take_seen(self, place: Place) -> bool:
         """Whether a pod of the place has come since this was last asked, be it gone again or not."""

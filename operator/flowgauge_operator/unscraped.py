@@ -56,11 +56,10 @@ class Unscraped:
         """
         self._ended = {uid for uid in self._ended if uid in self._pods}
         self._found = {owner: pod for owner, pod in self._found.items() if owner in idle}
-        known = self._pods.youngest({Place(*owner) for owner in idle})
         for owner, interval in sorted(idle.items()):
             before = self._now() - self._patience - interval
             try:
-                pod = await self._running(owner, known.get(Place(*owner), ()), before)
+                pod = await self._running(owner, self._pods.youngest(Place(*owner)), before)
             except errors.ApiError as error:
                 logger.info("Cannot see whether pods of %s/%s run: %s", *owner, error)
                 continue

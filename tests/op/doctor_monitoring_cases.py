@@ -15,6 +15,8 @@ from flowgauge_operator.render import Options
 
 DOWN = Server(error=Unseen("no endpoints"))
 KPS = {"matchLabels": {"release": "kps"}}
+NOT_OURS = {"matchExpressions": [{"key": "app.kubernetes.io/managed-by", "operator": "NotIn", "values": ["flowgauge"]}]}  # fmt: skip
+NO_TEAM = {"matchExpressions": [{"key": "team", "operator": "DoesNotExist"}]}
 NOTIFY = {"notify": {"receiver": {"webhook": {"url": "http://h/"}}}}
 
 
@@ -28,6 +30,10 @@ STRANGER = scene.prometheus(serviceMonitorSelector=KPS, serviceAccountName="syst
 STRANGER["metadata"] = STRANGER["metadata"] | {"name": "system"}
 
 
+def agent(**spec):
+    return scene.prometheus(**spec) | {"kind": "PrometheusAgent"}
+
+
 def proxied():
     return dataclasses.replace(scene.answered(), way=str(places.of_prometheus(scene.prometheus())))
 
@@ -35,6 +41,25 @@ def proxied():
 MONITORING = {
     "no Prometheus": (
         lambda: snapshot(prometheuses=[]), "prometheus-object", "error", "there is no Prometheus object",
+    ),
+    "an agent that selects nothing of ours": (
+        lambda: snapshot(prometheuses=[], agents=[agent(serviceMonitorSelector=KPS)]),
+        "monitor-selector", "error", "PrometheusAgent monitoring/main: serviceMonitorSelector: label release=kps is missing",
+    ),
+    "an agent that scrapes, beside a Prometheus that does not": (
+        lambda: snapshot(prometheuses=[scene.prometheus(serviceMonitorSelector=None)], agents=[agent()]),
+        "monitor-selector", "ok", "selected by PrometheusAgent monitoring/main",
+    ),
+    "an agent, and nobody for the rules": (
+        lambda: snapshot(prometheuses=[], agents=[agent()]),
+        "rule-selector", "unknown", "no Prometheus or ThanosRuler object evaluates PrometheusRule shop/orders-rules",
+    ),
+    "an agent that finds nothing": (
+        lambda: snapshot(prometheuses=[], agents=[agent(serviceAccountName="nobody")]),
+        "prometheus-rights", "unknown", "monitoring:nobody may do could not be seen",
+    ),
+    "an agent alone": (
+        lambda: snapshot(prometheuses=[], agents=[agent()]), "prometheus-object", "ok", "there",
     ),
     "a paused one": (
         lambda: snapshot(prometheuses=[scene.prometheus(paused=True)]),
@@ -55,6 +80,22 @@ MONITORING = {
     "a label of the rules, for the cluster alone": (
         lambda: snapshot(None, prometheuses=[scene.prometheus(ruleSelector=KPS)]),
         "rule-selector", "error", "no Prometheus selects PrometheusRules in shop",
+    ),
+    "a label that must not be there": (
+        lambda: snapshot(prometheuses=[scene.prometheus(ruleSelector=NOT_OURS)]),
+        "rule-selector", "error", "must not be one of flowgauge",
+    ),
+    "a label of the namespace that must not be there": (
+        lambda: snapshot(prometheuses=[scene.prometheus(ruleNamespaceSelector=NO_TEAM)]),
+        "rule-selector", "error", "label team must not be there",
+    ),
+    "an Alertmanager that looks for a label of the namespace": (
+        lambda: snapshot(scene.workflow(NOTIFY), alertmanagers=[alertmanager(alertmanagerConfigSelector={}, alertmanagerConfigNamespaceSelector=KPS)]),
+        "alertmanager-object", "error", "of the namespace shop, label release=kps is missing",
+    ),
+    "an Alertmanager that looks for a label of a namespace that cannot be seen": (
+        lambda: snapshot(scene.workflow(NOTIFY), namespaces=FORBIDDEN, alertmanagers=[alertmanager(alertmanagerConfigSelector={}, alertmanagerConfigNamespaceSelector=KPS)]),
+        "alertmanager-object", "unknown", "the labels of namespaces could not be seen",
     ),
     "no selector": (
         lambda: snapshot(prometheuses=[scene.prometheus(ruleSelector=None)]),

@@ -23,6 +23,7 @@ OTHER = scene.pod(
     "pay-1", metadata={"name": "pay-1", "namespace": SPACE, "labels": {"app": "order"}}
 )
 DENY = {"metadata": {"name": "deny", "namespace": SPACE}, "spec": {"podSelector": {}}}
+BLOCK = DENY | {"spec": {"podSelector": {}, "ingress": [{"from": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}]}}  # fmt: skip
 NUMBER = {"scrape": {"port": 9999}}
 
 ANNOTATED = {"selector": None, "scrape": {"mode": "AnnotatedPods"}}
@@ -57,7 +58,10 @@ WORKFLOWS = {
     ),
     "policies, and no port that is known": (
         lambda: flow(policies=[DENY], pods=[scene.pod(spec={"containers": [{"name": "o"}]})]),
-        "network-policy", "unknown", "nobody can tell whether policies admit it",
+        "network-policy", "unknown", "to the pods cannot be told: no port of the pods is known",
+    ),
+    "a policy for addresses, and pods of Prometheus that were not seen": (
+        lambda: flow(policies=[BLOCK]), "network-policy", "unknown", "a policy names addresses",
     ),
     "policies of Prometheus that may not be seen": (
         lambda: flow(policies_unseen=FORBIDDEN), "network-policy", "unknown", "let Prometheus monitoring/main out",
@@ -75,6 +79,9 @@ WORKFLOWS = {
     "one that is not Ready": (
         lambda: snapshot(None, workflows=[scene.body() | {"status": {"conditions": [scene.condition("Ready", "False", "X", "why")]}}]),
         "workflows", "warning", "shop/orders is not Ready: why",
+    ),
+    "a namespace that is not there": (
+        lambda: snapshot(None, namespace="shp", workflows=[]), "workflows", "error", "there is no namespace shp",
     ),
     "one that is not there": (
         lambda: snapshot(dataclasses.replace(scene.workflow(), name="order", body=ABSENT)),

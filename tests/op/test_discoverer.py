@@ -267,6 +267,21 @@ def test_refusals_are_counted_all_and_told_ten_times(scene):
     assert scene.discoverer.refused == 0
 
 
+def test_a_refusal_is_told_again_where_the_pod_that_it_was_told_on_is_gone(scene):
+    scene.pods.put(pod("a", workflow="No"))
+    scene.pods.put(pod("b", workflow="No"))
+    key = Key("pods", "shop", "No")
+
+    told = []
+    for gone in ("", "a", "b"):
+        scene.pods.drop(gone)
+        scene.turn(key)
+        told.append(verbs(scene).count("event"))
+        scene.pods.put(pod("c", workflow="No"))
+
+    assert told == [1, 0, 1]
+
+
 def test_what_is_no_name_is_not_in_the_way_of_what_waits_for_room(scene):
     names = (*(f"No {number}" for number in range(15)), "one", "two", "waits")
     for name in names:

@@ -13,6 +13,7 @@ from doctor_monitoring_cases import BOARDS, DOWN, MONITORING, STRANGER
 from doctor_scene import ABSENT, FORBIDDEN, changed, found, snapshot, the
 from doctor_workflow_cases import ANNOTATED, DENY, WORKFLOWS, flow, noted
 
+from flowgauge import profiles
 from flowgauge_operator.doctor import access, catalogue, diagnosis
 from flowgauge_operator.doctor.finding import Level
 from flowgauge_operator.doctor.snapshot import Server, Unseen
@@ -127,6 +128,27 @@ def test_the_port_of_annotated_pods_is_mended_where_they_name_it():
     told = the(flow(spec=ANNOTATED, pods=pods), "port", Level.ERROR)
 
     assert 'the annotation flowgauge.dev/port: "metrics"' in told.remedy
+
+
+def test_what_annotations_say_is_mended_in_annotations():
+    """Whoever changes a discovered workflow takes it over."""
+    pods = [noted()]
+    seen = flow(spec=ANNOTATED, pods=pods)
+    discovered = seen.workflow.body
+    discovered["metadata"]["labels"] = {"flowgauge.dev/discovered": "true"}
+    contd = [family.name for family in profiles.builtin("contd").families]
+    answers = scene.answered(
+        names=scene.named(*contd, *(f"{name}_count" for name in contd)),
+        targets=[scene.target("server returned HTTP status 404 Not Found")],
+    )
+    seen = changed(seen, observation=scene.observation(seen.workflow.rendered, families={}))
+    seen = dataclasses.replace(seen, prometheus=answers)
+
+    assert the(seen, "families", Level.ERROR).remedy.endswith("flowgauge.dev/profile: contd")
+    assert "flowgauge.dev/port and flowgauge.dev/path" in the(seen, "targets", Level.ERROR).remedy
+    pods[0]["status"] = {"phase": "Failed"}
+    ended = changed(seen, pods=pods)
+    assert "flowgauge.dev/intermittent" in the(ended, "selector", Level.WARNING).remedy
 
 
 def test_the_label_that_is_set_is_the_one_that_was_missing():

@@ -56,7 +56,7 @@ def serve():
 @pytest.fixture(autouse=True)
 def empty(monkeypatch, tmp_path):
     """Nobody's home and no pod."""
-    for name in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST", "HTTP_PROXY", "HTTPS_PROXY"):
+    for name in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
 
@@ -105,6 +105,18 @@ HOSTILE = {
         config(user={"exec": {"command": "no-such-plugin", "apiVersion": "client.authentication.k8s.io/v1", "interactiveMode": "Never"}}),
         "no-such-plugin",
     ),
+    "a plugin that says how it is installed": (
+        config(user={"exec": {"command": "no-such-plugin", "apiVersion": "client.authentication.k8s.io/v1", "interactiveMode": "Never", "installHint": "get\nit"}}),
+        "; get it",
+    ),
+    "a cluster whose name is a list": (
+        config(contexts=[{"name": "x", "context": {"cluster": ["c"]}}]), "no cluster named ['c']",
+    ),
+    "a server that is no URL": (config(server="127.0.0.1:1"), "must be a URL, such as https://127.0.0.1:1"),
+    "a server that is a number": (config(server=12), "must be a URL"),
+    "a certificate that is no base64": (
+        config(server="https://127.0.0.1:1", user={"client-certificate-data": "AAA", "client-key-data": "A"}), "is not base64",
+    ),
     "a token file that is not there": (config(user={"tokenFile": "/gone"}), "/gone"),
     "a proxy that is none": (
         config(clusters=[{"name": "c", "cluster": {"server": "https://127.0.0.1:1", "proxy-url": "nonsense://p"}}]),
@@ -112,7 +124,7 @@ HOSTILE = {
     ),
     "a proxy that nobody answers for": (
         config(clusters=[{"name": "c", "cluster": {"server": "https://127.0.0.1:1", "proxy-url": "http://127.0.0.1:1"}}]),
-        "cannot be asked",
+        "cannot be asked: the proxy: Failed to establish",
     ),
     "nobody listens": (config(), "cannot be asked: Failed to establish a new connection"),
     "groups without a user": (config(user={"as-groups": ["g"]}), "as-groups without a user"),
@@ -246,6 +258,18 @@ def test_a_url_of_a_prometheus_may_hold_a_login_and_a_prefix(serve):
     assert server.paths == ["/prom/api/v1/query?query=up"]
     login = base64.b64decode(server.headers[0]["Authorization"].removeprefix("Basic "))
     assert login == b"me@home:p:w"
+
+
+def test_a_url_is_asked_through_the_proxy_of_the_environment_unless_it_is_here(serve, monkeypatch):
+    proxy, here = serve(), serve()
+    monkeypatch.setenv("HTTP_PROXY", proxy.url)
+    monkeypatch.setenv("NO_PROXY", "near.example")
+
+    Outside("http://far.example:9090", "", "", 2).get("/x", {})
+    Outside("http://near.example:1", "", "", 0.1).get("/y", {})
+    Outside(here.url, "", "", 2).get("/z", {})
+
+    assert (proxy.paths, here.paths) == (["http://far.example:9090/x"], ["/z"])
 
 
 def test_in_a_pod_its_own_account_is_used(serve, monkeypatch, tmp_path):

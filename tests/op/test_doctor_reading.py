@@ -10,11 +10,14 @@ from doctor_cluster_cases import operators
 from doctor_monitoring_cases import alertmanager
 from doctor_scene import changed, found, snapshot
 
-from flowgauge_operator.doctor import causes, diagnosis, flags, places, servers
+from flowgauge_operator.doctor import causes, diagnosis, flags, gather, places, servers
 from flowgauge_operator.doctor.finding import Level
 from flowgauge_operator.doctor.places import Way
 from flowgauge_operator.doctor.servers import Reach
 from flowgauge_operator.doctor.snapshot import Access, Unseen
+
+ALL = "/apis/flowgauge.dev/v1alpha1/monitoredworkflows"
+OWN = "/apis/flowgauge.dev/v1alpha1/namespaces/shop/monitoredworkflows"
 
 
 @pytest.mark.parametrize(
@@ -157,3 +160,24 @@ def test_rights_are_spelled_as_rbac_does():
     right = Access("", "patch", "flowgauge.dev", "monitoredworkflows", "shop", "", "status")
 
     assert right.spelled == "patch monitoredworkflows.flowgauge.dev/status"
+
+
+@pytest.mark.parametrize(
+    ("asked", "denied", "paths"),
+    [
+        ({}, (), [ALL]),
+        ({"namespace": "shop"}, (), [OWN]),
+        ({"namespace": "shop", "name": "orders"}, (), [ALL]),
+        ({"namespace": "shop", "name": "orders"}, (ALL,), [ALL, OWN]),
+    ],
+)
+def test_workflows_are_listed_where_they_are_asked_for(asked, denied, paths):
+    listed = []
+
+    class Api:
+        def listed(self, path):
+            listed.append(path)
+            return scene.FORBIDDEN if path in denied else []
+
+    assert gather._workflows(Api(), gather.Request(version="0", **asked)) == []
+    assert listed == paths

@@ -51,10 +51,21 @@ def test_a_thousand_pods_of_one_template_are_one_saying():
         pods.put(body)
 
     (said,) = pods.at(ORDERS).values()
-    assert (said.count, len(said.born)) == (1000, 1)
+    assert (len(said.pods), len(said.born)) == (1000, 1)
     for number in range(1000):
         pods.drop(str(number))
     assert (len(pods), pods.at(ORDERS), pods._by_namespace) == (0, {}, {})
+
+
+def test_a_pod_that_is_gone_is_named_no_more():
+    pods = Pods()
+    for uid in "bac":
+        pods.put(pod(uid, workflow="orders"))
+    (said,) = pods.at(ORDERS).values()
+
+    assert said.pod == "pod-a"
+    pods.drop("a")
+    assert said.pod == "pod-b"
 
 
 def test_what_a_list_does_not_hold_is_gone_in_its_namespace_only():

@@ -53,7 +53,7 @@ def _cluster(parser: argparse.ArgumentParser) -> None:
         "--as-uid", dest="impersonate_uid", default="", metavar="UID", help="and with this uid"
     )
     group.add_argument(
-        "-n", "--namespace", default="", metavar="NAME", help="of the workflow; that of the context by default"
+        "-n", "--namespace", default="", metavar="NAME", help="of the workflow, that of the context by default; without a workflow, only those of this one are looked at"
     )  # fmt: skip
     group.add_argument(
         "--operator-namespace", default="flowgauge-system", metavar="NAME",

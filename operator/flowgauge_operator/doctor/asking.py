@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import unquote, urlencode, urlsplit, urlunsplit
+from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 
@@ -119,7 +120,12 @@ class Outside:
             self._headers |= urllib3.make_headers(basic_auth=login)
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
-        self._pool = urllib3.PoolManager(ca_certs=ca_file or None)
+        proxy = _proxy_of(self._url)
+        self._pool = (
+            urllib3.ProxyManager(proxy, ca_certs=ca_file or None)
+            if proxy
+            else urllib3.PoolManager(ca_certs=ca_file or None)
+        )
         self._timeout = timeout
         self.way = f"at {self._url}"
 
@@ -186,7 +192,17 @@ def _words(problem: Exception) -> str:
     if isinstance(problem, urllib3.exceptions.TimeoutError) and not is_refused:
         return "no answer in time"
     text = str(problem.args[-1] if problem.args else problem) or type(problem).__name__
-    return _OBJECT.sub("", text)
+    told = _OBJECT.sub("", text)
+    return f"the proxy: {told}" if isinstance(problem, urllib3.exceptions.ProxyError) else told
+
+
+def _proxy_of(url: str) -> str | None:
+    """The proxy that the environment names for a URL (HTTPS_PROXY, NO_PROXY); what is forwarded to this machine needs none."""
+    parts = urlsplit(url)
+    is_here = parts.hostname in ("localhost", "127.0.0.1", "::1")
+    if is_here or proxy_bypass(parts.netloc):
+        return None
+    return getproxies().get(parts.scheme)
 
 
 def _date(text: str | None) -> datetime | None:

@@ -71,7 +71,7 @@ def _seen(arguments: argparse.Namespace) -> Snapshot:
         api,
         Request(
             version=metadata.version("flowgauge"),
-            namespace=where if name else "",
+            namespace=where if name else arguments.namespace,
             name=name,
             operator_namespace=arguments.operator_namespace,
             reach=reach,

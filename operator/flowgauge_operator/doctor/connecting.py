@@ -5,11 +5,12 @@ The official client reads the credentials and runs plugins, so this is the only 
 
 from __future__ import annotations
 
+import binascii
 import contextlib
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,18 +81,31 @@ def _chosen(entry: Entry, settings: Any) -> tuple[str, dict[str, Any]]:
     except CredentialsError as problem:
         remedy = "name a kubeconfig by --kubeconfig or KUBECONFIG, and a context by --context"
         raise ClusterError(f"no credentials for a cluster: {_told(problem)}; {remedy}") from problem
-    if not chosen.cluster.get("server"):
+    server = chosen.cluster.get("server")
+    if not server:
         raise ClusterError(f"the cluster of context {chosen.context!r} has no server in the kubeconfig")  # fmt: skip
+    if not str(server).startswith(("https://", "http://")):
+        raise ClusterError(f"the server of context {chosen.context!r} must be a URL, such as https://{server}")  # fmt: skip
     load: Any = config.load_kube_config  # untyped in some versions
     try:
         with _listening() as heard:
             merged = os.pathsep.join(map(str, chosen.paths))
             load(config_file=merged, context=chosen.context, client_configuration=settings)
+    except binascii.Error as problem:
+        raise ClusterError(f"context {chosen.context!r} gives no credentials: a field that ends in -data of its cluster or user is not base64") from problem  # fmt: skip
     except Exception as problem:  # a plugin's own errors are of any type
         raise ClusterError(f"context {chosen.context!r} gives no credentials: {_told(problem)}") from problem  # fmt: skip
     if heard:
-        raise ClusterError(f"the credential plugin of the kubeconfig failed: {'; '.join(heard)}")
+        told = [*heard, *_hint(chosen.user)]
+        raise ClusterError(f"the credential plugin of the kubeconfig failed: {'; '.join(told)}")
     return chosen.namespace, dict(chosen.user)
+
+
+def _hint(user: Mapping[str, Any]) -> Iterator[str]:
+    """How the plugin is installed, where the kubeconfig says it."""
+    plugin = user.get("exec")
+    if isinstance(plugin, dict) and plugin.get("installHint"):
+        yield " ".join(str(plugin["installHint"]).split())
 
 
 def _told(problem: Exception) -> str:

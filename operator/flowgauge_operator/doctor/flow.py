@@ -84,10 +84,10 @@ def _parted(found: tuple[Bodies, Unseen | None] | Unseen) -> tuple[Bodies, Unsee
 def _policies(api: Api, namespace: str, seen: Snapshot) -> tuple[Bodies, Unseen | None]:
     """Those of the workflow's namespace, and those that may keep Prometheus in; why some of the latter are not known."""
     own = api.listed(_POLICIES.format(quote(namespace)))
-    if isinstance(own, Unseen) or isinstance(seen.prometheuses, Unseen):
+    if isinstance(own, Unseen) or isinstance(seen.scrapers, Unseen):
         return own, None
     found, unseen = list(own), None
-    for space in {body["metadata"]["namespace"] for body in seen.prometheuses} - {namespace}:
+    for space in {body["metadata"]["namespace"] for body in seen.scrapers} - {namespace}:
         theirs = api.listed(_POLICIES.format(quote(space)))
         if isinstance(theirs, Unseen):
             unseen = theirs

@@ -42,13 +42,13 @@ _CRDS = (
 )
 _SERVED = {kind.resource: kind for kind in kinds.KINDS}
 _MONITORING = f"/apis/{kinds.MONITORING}/v1"
-_PROMETHEUS = "app.kubernetes.io/name=prometheus"
+_PROMETHEUS = "app.kubernetes.io/name in (prometheus,prometheus-agent)"
 _WORKFLOWS = kinds.WORKFLOW.path()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What somebody asks the doctor: of the cluster, or of one workflow in it."""
+    """What somebody asks the doctor: of the cluster, of what is in a namespace of it, or of one workflow there."""
 
     version: str
     namespace: str = ""
@@ -86,17 +86,18 @@ def _cluster(api: Api, request: Request) -> Snapshot:
         "deployments": lambda: api.listed("/apis/apps/v1/deployments"),
         "statefulsets": lambda: api.listed("/apis/apps/v1/statefulsets"),
         "prometheuses": lambda: api.listed(f"{_MONITORING}/prometheuses"),
+        "agents": lambda: api.listed(f"/apis/{kinds.MONITORING}/v1alpha1/prometheusagents"),
         "rulers": lambda: api.listed(f"{_MONITORING}/thanosrulers"),
         "alertmanagers": lambda: api.listed(f"{_MONITORING}/alertmanagers"),
         "grafanas": lambda: api.listed("/apis/grafana.integreatly.org/v1beta1/grafanas"),
-        "workflows": lambda: _workflows(api, request.namespace),
+        "workflows": lambda: _workflows(api, request),
         "user": lambda: _user(api),
     }
     asked |= {name: functools.partial(_definition, api, name) for name in _CRDS}
     found = together(asked)
-    prometheuses = found["prometheuses"]
-    return Snapshot(
+    seen = Snapshot(
         version=request.version,
+        namespace=request.namespace,
         now=now,
         address=api.address,
         user=found["user"],
@@ -106,13 +107,14 @@ def _cluster(api: Api, request: Request) -> Snapshot:
         crds={name: found[name] for name in _CRDS},
         workloads=_both(found["deployments"], found["statefulsets"]),
         namespaces=found["namespaces"],
-        prometheuses=prometheuses,
+        prometheuses=found["prometheuses"],
+        agents=found["agents"],
         rulers=found["rulers"],
         alertmanagers=found["alertmanagers"],
         grafanas=found["grafanas"],
         workflows=found["workflows"],
-        prometheus_pods=_prometheus_pods(api, prometheuses),
     )
+    return dataclasses.replace(seen, prometheus_pods=_prometheus_pods(api, seen.scrapers))
 
 
 def _both(one: Bodies, other: Bodies) -> Bodies:
@@ -129,12 +131,11 @@ def _namespaces(api: Api, namespace: str) -> Bodies:
     return found if isinstance(one, Unseen) else [one]
 
 
-def _workflows(api: Api, namespace: str) -> Bodies:
-    found = api.listed(_WORKFLOWS)
-    if not isinstance(found, Unseen) or not namespace:
-        return found
-    own = api.listed(kinds.WORKFLOW.path(namespace))
-    return found if isinstance(own, Unseen) else own
+def _workflows(api: Api, request: Request) -> Bodies:
+    """All of them, unless only those of a namespace are asked for, or may be seen."""
+    own = kinds.WORKFLOW.path(request.namespace) if request.namespace else _WORKFLOWS
+    found = api.listed(_WORKFLOWS if request.name else own)
+    return api.listed(own) if isinstance(found, Unseen) and request.name else found
 
 
 def _user(api: Api) -> str:
@@ -162,10 +163,10 @@ def _definition(api: Api, name: str) -> Body | Unseen:
     )
 
 
-def _prometheus_pods(api: Api, prometheuses: Bodies) -> Bodies:
-    if isinstance(prometheuses, Unseen):
-        return prometheuses
-    spaces = sorted({body["metadata"]["namespace"] for body in prometheuses})
+def _prometheus_pods(api: Api, scrapers: Bodies) -> Bodies:
+    if isinstance(scrapers, Unseen):
+        return scrapers
+    spaces = sorted({body["metadata"]["namespace"] for body in scrapers})
     lists = together({space: functools.partial(_pods, api, space, _PROMETHEUS) for space in spaces})
     return [pod for pods in lists.values() if not isinstance(pods, Unseen) for pod in pods]
 
@@ -243,9 +244,9 @@ def _reviews(api: Api, seen: Snapshot, flow: Workflow | None) -> dict[Access, bo
     wanted = access.of_reader(flow.namespace if flow else "")
     for operator in seen.operators:
         wanted += access.of_operator(operator, operation.WATCHED, seen.capabilities)
-    if not isinstance(seen.prometheuses, Unseen):
+    if not isinstance(seen.scrapers, Unseen):
         spaces = [flow.namespace] if flow else _spaces(seen.workflows)[:1]
-        for body in seen.prometheuses:
+        for body in seen.scrapers:
             wanted += access.of_prometheus(body, spaces)
     return together({right: functools.partial(_may, api, right) for right in dict.fromkeys(wanted)})
 

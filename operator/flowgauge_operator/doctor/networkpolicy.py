@@ -37,9 +37,12 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """Whether a connection is admitted, and the policies that select the pod, without which everything is."""
+    """Whether a connection is admitted, and the policies that select the pod, without which everything is.
 
-    admitted: bool
+    None is for a peer whose addresses nobody knows, where a policy names some.
+    """
+
+    admitted: bool | None
     policies: tuple[str, ...] = ()
 
 
@@ -63,12 +66,17 @@ def _ruling(
 ) -> Ruling:
     selecting = [policy for policy in policies if _selects(policy, direction, pod)]
     named = tuple(str(policy["metadata"]["name"]) for policy in selecting)
+    rules = [rule for policy in selecting for rule in policy["spec"].get(direction.lower()) or []]
     admitted = not selecting or any(
-        _admits(rule, direction, pod.namespace, peer, target, port)
-        for policy in selecting
-        for rule in policy["spec"].get(direction.lower()) or []
+        _admits(rule, direction, pod.namespace, peer, target, port) for rule in rules
     )
+    if not admitted and not peer.addresses and any(_names_addresses(rule) for rule in rules):
+        return Ruling(None, named)
     return Ruling(admitted, named)
+
+
+def _names_addresses(rule: Mapping[str, Any]) -> bool:
+    return any("ipBlock" in one for one in (*(rule.get("from") or ()), *(rule.get("to") or ())))
 
 
 def _selects(policy: Policy, direction: str, pod: Party) -> bool:

@@ -41,7 +41,8 @@ def text(
 
 def _head(seen: Snapshot) -> Iterator[str]:
     server = "" if isinstance(seen.server, Unseen) else f" ({seen.server.get('gitVersion', '')})"
-    what = f"workflow {seen.workflow.title}" if seen.workflow else "the cluster as a whole"
+    what = f"namespace {seen.namespace}" if seen.namespace else "the cluster as a whole"
+    what = f"workflow {seen.workflow.title}" if seen.workflow else what
     yield f"flowgauge doctor {seen.version}: {what} at {seen.address}{server}"
     for name, way in (("Prometheus", seen.prometheus.way), ("Alertmanager", seen.alertmanager.way)):
         if way:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from flowgauge_operator import names
 from flowgauge_operator.render import Capabilities, Options, Rendered
 from flowgauge_operator.settings import Settings
 from flowgauge_operator.verify import Observation, Owner
@@ -154,6 +155,12 @@ class Workflow:
         return {} if isinstance(self.body, Unseen) else self.body.get("spec") or {}
 
     @property
+    def is_discovered(self) -> bool:
+        """Whether it was made for annotated pods, and follows them until somebody changes its spec."""
+        labels = {} if isinstance(self.body, Unseen) else self.body["metadata"].get("labels") or {}
+        return labels.get(names.DISCOVERED) == "true"
+
+    @property
     def scrape(self) -> Mapping[str, Any]:
         """`spec.scrape`."""
         found: Mapping[str, Any] = self.spec.get("scrape") or {}
@@ -167,10 +174,15 @@ class Workflow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """A cluster at one moment. `version` is that of this command line, `user` who asks; `asking_as` are flags for kubectl."""
+    """A cluster at one moment. `version` is that of this command line, `user` who asks; `asking_as` are flags for kubectl.
+
+    `namespace` is the one that is asked for, empty for all; `agents` are PrometheusAgent objects, which scrape, and neither
+    evaluate rules nor answer queries.
+    """
 
     version: str
     now: datetime
+    namespace: str = ""
     address: str = ""
     user: str = ""
     asking_as: str = ""
@@ -181,6 +193,7 @@ class Snapshot:
     operators: Sequence[Installed] = ()
     namespaces: Bodies = ()
     prometheuses: Bodies = ()
+    agents: Bodies = ()
     rulers: Bodies = ()
     alertmanagers: Bodies = ()
     grafanas: Bodies = ()
@@ -192,6 +205,13 @@ class Snapshot:
     prometheus: Server = field(default_factory=Server)
     alertmanager: Server = field(default_factory=lambda: Server(name="Alertmanager"))
     workflow: Workflow | None = None
+
+    @property
+    def scrapers(self) -> Bodies:
+        """The objects of Prometheus Operator that scrape; agents count where they can be seen."""
+        if isinstance(self.prometheuses, Unseen):
+            return self.prometheuses
+        return [*self.prometheuses, *(() if isinstance(self.agents, Unseen) else self.agents)]
 
     def labels_of(self, namespace: str) -> Mapping[str, str] | None:
         """The labels of a namespace; None where they could not be seen."""

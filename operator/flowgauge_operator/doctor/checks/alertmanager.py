@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from flowgauge_operator import kinds, names
-from flowgauge_operator.doctor import places, selectors
-from flowgauge_operator.doctor.checks.operator import change, escaped
-from flowgauge_operator.doctor.checks.prometheus import Thing, real, refusals
-from flowgauge_operator.doctor.finding import Finding, error, listed, ok, unseen, warning
-from flowgauge_operator.doctor.snapshot import Body, Snapshot, Unseen, title, where
+from flowgauge_operator.doctor import places
+from flowgauge_operator.doctor.checks.operator import change
+from flowgauge_operator.doctor.checks.prometheus import Thing, real, refusals, selecting
+from flowgauge_operator.doctor.finding import Finding, error, listed, ok, unknown, unseen, warning
+from flowgauge_operator.doctor.snapshot import Body, Snapshot, Unseen, title
 
 
 def answers(seen: Snapshot) -> Iterator[Finding]:
@@ -113,22 +113,15 @@ def _notifying(seen: Snapshot, found: Sequence[Body]) -> Iterator[Finding]:
             f"{thing.title} is selected by {listed(taking)}; matcher strategy {listed(strategies)}",
         )
         return
-    told = "; ".join(f"{name}: {', '.join(r or ['unknown'])}" for name, r in reasons.items())
-    first = found[0]
-    selector = first["spec"].get(f"{field}Selector")
-    lines = []
-    if selector and (missing := selectors.wanted(selector)):
-        lines.append(
-            change(
-                seen, *(f"alertmanagerConfigLabels.{escaped(k)}={v}" for k, v in missing.items())
-            )
+    if any(refused is None for refused in reasons.values()):
+        told = (
+            f"{thing.title}: the labels of namespaces could not be seen, which a selector goes by"
         )
-    patch = {f"{field}Selector": "{}"} if selector is None else {}
-    if first["spec"].get(f"{field}NamespaceSelector") is None:
-        patch[f"{field}NamespaceSelector"] = "{}"
-    if patch:
-        fields = ",".join(f'"{key}":{given}' for key, given in patch.items())
-        lines.append(f"kubectl patch {where(first)} --type=merge -p '{{\"spec\":{{{fields}}}}}'")
+        yield unknown("alertmanager-object", told, "kubectl auth can-i list namespaces")
+        return
+    told = "; ".join(f"{name}: {', '.join(r or [])}" for name, r in reasons.items())
     yield error(
-        "alertmanager-object", f"no Alertmanager selects {thing.title}: {told}", "\n".join(lines)
+        "alertmanager-object",
+        f"no Alertmanager selects {thing.title}: {told}",
+        selecting(seen, found[0], field, "alertmanagerConfigLabels", thing),
     )

@@ -49,6 +49,9 @@ def _of_one(seen: Snapshot, flow: Workflow, body: Body, found: Sequence[Body]) -
     numbers = [
         (pod, pods.number_of(pod, pods.wanted_port(flow, pod)) or _any_port(pod)) for pod in found
     ]
+    doubts = []
+    if policies and all(number is None for _, number in numbers):
+        doubts.append(("no port of the pods is known", "see the finding port"))
     for pod, number in numbers:
         if number is None:
             continue
@@ -56,15 +59,18 @@ def _of_one(seen: Snapshot, flow: Workflow, body: Body, found: Sequence[Body]) -
         for source in sources:
             inward = networkpolicy.ingress(policies, target, source, Port(number))
             outward = networkpolicy.egress(policies, source, target, Port(number))
-            if not inward.admitted:
+            if inward.admitted is False:
                 yield _refused(seen, flow, body, pod, source, number, inward)
                 return
-            if not outward.admitted:
+            if outward.admitted is False:
                 yield _kept_in(flow, body, pod, number, outward)
                 return
-    if policies and all(number is None for _, number in numbers):
-        told = "no port of the pods is known, so nobody can tell whether policies admit it"
-        yield unknown("network-policy", told, "see the finding port")
+            if None in (inward.admitted, outward.admitted):
+                doubts.append(("a policy names addresses, and those of Prometheus or the pods are not known", ""))  # fmt: skip
+    if doubts:
+        why, remedy = doubts[0]
+        told = f"whether policies admit {title(body)} to the pods cannot be told: {why}"
+        yield unknown("network-policy", told, remedy)
         return
     if flow.policies_unseen is not None and body["metadata"]["namespace"] != flow.namespace:
         told = f"whether NetworkPolicies let {title(body)} out of its namespace"
@@ -82,8 +88,9 @@ def _any_port(pod: Body) -> int | None:
 def scrapers(seen: Snapshot, body: Body) -> list[Party]:
     """The pods of a Prometheus as policies see them; where none are seen, as prometheus-operator would label them."""
     meta = body["metadata"]
+    program = "prometheus-agent" if body.get("kind") == "PrometheusAgent" else "prometheus"
     labels = {
-        "app.kubernetes.io/name": "prometheus",
+        "app.kubernetes.io/name": program,
         "app.kubernetes.io/instance": meta["name"],
         "app.kubernetes.io/managed-by": "prometheus-operator",
         "operator.prometheus.io/name": meta["name"],

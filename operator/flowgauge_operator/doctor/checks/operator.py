@@ -241,10 +241,10 @@ def _url(seen: Snapshot) -> str:
 
 
 def namespaces(seen: Snapshot) -> Iterator[Finding]:
-    """Whether an operator serves the namespace of the workflow."""
-    if seen.workflow is None or not seen.operators:
+    """Whether an operator serves the namespace that is asked for."""
+    space = seen.workflow.namespace if seen.workflow else seen.namespace
+    if not space or not seen.operators:
         return
-    space = seen.workflow.namespace
     serving = [
         o for o in seen.operators if not o.settings.namespaces or space in o.settings.namespaces
     ]

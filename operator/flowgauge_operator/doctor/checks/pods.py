@@ -114,6 +114,8 @@ def selected(seen: Snapshot) -> Iterator[Finding]:
             "if it only runs now and then: spec.scrape.intermittent: true, or let it push (spec.scrape.mode: Push,"
             " docs/push.md)"
         )
+        if flow.is_discovered:
+            remedy = f'if they only run now and then, the annotation {names.GROUP}/intermittent: "true" on their template'
         yield warning("selector", told, remedy)
     else:
         yield _unmatched(flow, wanted, flow.pods)

@@ -49,10 +49,11 @@ def objects(seen: Snapshot) -> Iterator[Finding]:
         if found.sort != "absent":
             yield unseen("prometheus-object", "the Prometheus objects", found)
         return
-    if not found:
+    scrapers = () if isinstance(seen.scrapers, Unseen) else seen.scrapers
+    if not scrapers:
         told = "there is no Prometheus object: nothing is scraped and no rule is evaluated, whatever the operator makes"
         yield error("prometheus-object", told, f"echo '{json.dumps(_MADE)}' | kubectl apply -f -")
-    for body in found:
+    for body in scrapers:
         name = title(body)
         if body["spec"].get("paused"):
             remedy = (
@@ -87,8 +88,8 @@ def rules(seen: Snapshot) -> Iterator[Finding]:
 
 
 def scraping(seen: Snapshot) -> list[Body]:
-    """The Prometheus objects that select the monitors that are made; all of them, where none does."""
-    known = [] if isinstance(seen.prometheuses, Unseen) else list(seen.prometheuses)
+    """The Prometheus and PrometheusAgent objects that select the monitors that are made; all of them, where none does."""
+    known = [] if isinstance(seen.scrapers, Unseen) else list(seen.scrapers)
     made = _scraped(seen)
     return [body for body in known if not _refused(seen, body, made)] or known
 
@@ -175,15 +176,15 @@ def _spaces(seen: Snapshot) -> Sequence[str]:
 def _selected(
     seen: Snapshot, check: str, field: str, value: str, made: Iterable[Thing]
 ) -> Iterator[Finding]:
-    prometheuses = seen.prometheuses
-    if isinstance(prometheuses, Unseen) or not prometheuses:
+    takers = _takers(seen, field)
+    if takers is None:
         return
     for thing in made:
-        # A ThanosRuler evaluates rules by the same fields.
-        rulers = () if field != "rule" or isinstance(seen.rulers, Unseen) else seen.rulers
-        reasons = {
-            title(body): refusals(seen, body, field, thing) for body in (*prometheuses, *rulers)
-        }
+        if not takers:
+            told = f"no Prometheus or ThanosRuler object evaluates {thing.title}, agents only scrape; whether another ruler takes it in cannot be seen here"
+            yield unknown(check, told, "make a ThanosRuler, or have the ruler of what the agents write to read PrometheusRules")  # fmt: skip
+            continue
+        reasons = {title(body): refusals(seen, body, field, thing) for body in takers}
         taking = [name for name, refused in reasons.items() if refused == []]
         if taking:
             yield ok(check, f"{thing.title} is selected by {listed(taking)}")
@@ -195,8 +196,18 @@ def _selected(
             yield error(
                 check,
                 f"no Prometheus selects {thing.title}: {told}",
-                _remedy(seen, field, value, thing),
+                selecting(seen, takers[0], field, value, thing),
             )
+
+
+def _takers(seen: Snapshot, field: str) -> Sequence[Body] | None:
+    """Who may select an object of ours; None where nobody can be seen, which has a finding of its own."""
+    if isinstance(seen.prometheuses, Unseen) or isinstance(seen.scrapers, Unseen):
+        return None
+    if field != "rule" or not seen.scrapers:
+        return seen.scrapers or None
+    # A ThanosRuler evaluates rules by the same fields.
+    return [*seen.prometheuses, *(() if isinstance(seen.rulers, Unseen) else seen.rulers)]
 
 
 def refusals(seen: Snapshot, body: Body, field: str, thing: Thing) -> list[str] | None:
@@ -223,10 +234,8 @@ def refusals(seen: Snapshot, body: Body, field: str, thing: Thing) -> list[str] 
     return found
 
 
-def _remedy(seen: Snapshot, field: str, value: str, thing: Thing) -> str:
-    if isinstance(seen.prometheuses, Unseen):
-        return ""
-    body = seen.prometheuses[0]
+def selecting(seen: Snapshot, body: Body, field: str, value: str, thing: Thing) -> str:
+    """What makes an object select a thing of ours; `value` is that of the chart for labels of such things."""
     selector = body["spec"].get(f"{field}Selector")
     lines = []
     patch = {}
@@ -236,12 +245,20 @@ def _remedy(seen: Snapshot, field: str, value: str, thing: Thing) -> str:
         wanted = {k: v for k, v in selectors.wanted(selector).items() if thing.labels.get(k) != v}
         if wanted:
             lines.append(change(seen, *(f"{value}.{escaped(k)}={v}" for k, v in wanted.items())))
+        else:
+            lines.append(
+                f"kubectl edit {where(body)}    # {field}Selector excludes labels that it has"
+            )
     spaces = body["spec"].get(f"{field}NamespaceSelector")
     if spaces is None and thing.namespace != body["metadata"]["namespace"]:
         patch[f"{field}NamespaceSelector"] = "{}"
     elif spaces and not selectors.matches(spaces, seen.labels_of(thing.namespace) or {}):
         labels = " ".join(f"{k}={v}" for k, v in selectors.wanted(spaces).items())
-        lines.append(f"kubectl label namespace {thing.namespace} {labels or '…'}")
+        lines.append(
+            f"kubectl label namespace {thing.namespace} {labels}"
+            if labels
+            else f"kubectl edit {where(body)}    # {field}NamespaceSelector excludes labels of {thing.namespace}"
+        )
     if patch:
         fields = ",".join(f'"{key}":{given}' for key, given in patch.items())
         lines.append(f"kubectl patch {where(body)} --type=merge -p '{{\"spec\":{{{fields}}}}}'")
@@ -250,8 +267,6 @@ def _remedy(seen: Snapshot, field: str, value: str, thing: Thing) -> str:
 
 def rights(seen: Snapshot) -> Iterator[Finding]:
     """Whether the ServiceAccount of each Prometheus may find targets where workflows are."""
-    if isinstance(seen.prometheuses, Unseen):
-        return
     spaces = [seen.workflow.namespace] if seen.workflow else _spaces(seen)[:1]
     for body in scraping(seen):
         if body["spec"].get("apiserverConfig"):

@@ -115,14 +115,13 @@ def _missing(flow: Workflow, missing: list[str], own: list[str]) -> Finding:
         return error("families", f"{told}; the workflow has no series of its own at all", remedy)
     used = flow.spec.get("profile", "workflow")
     better = [name for name in profiles_of(own) if name != used]
-    patch = f"kubectl -n {flow.namespace} patch mwf {flow.name} --type=merge -p"
     if better:
         told += f", but there are those of the profile {listed(better, 2)} ({listed(own, 3)})"
-        return error(
-            "families",
-            f"{told}; did you mean that profile?",
-            f'{patch} \'{{"spec":{{"profile":"{better[0]}"}}}}\'',
-        )
+        patch = f"kubectl -n {flow.namespace} patch mwf {flow.name} --type=merge -p"
+        remedy = f'{patch} \'{{"spec":{{"profile":"{better[0]}"}}}}\''
+        if flow.is_discovered:
+            remedy = f"give the template of the pods the annotation {names.PROFILE}: {better[0]}"
+        return error("families", f"{told}; did you mean that profile?", remedy)
     near = [match for name in missing for match in _near(name, own)]
     hint = (
         f"; there is {listed(near, 3)}: another prefix?" if near else f"; there is {listed(own, 4)}"

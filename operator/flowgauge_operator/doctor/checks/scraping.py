@@ -57,12 +57,23 @@ def targets(seen: Snapshot) -> Iterator[Finding]:
     for cause, some in _by_cause(down).items():
         first = some[0]
         text = f"{len(some)} of {len(ours)} down: {cause.meaning} ({first['scrapeUrl']}: {first['lastError']})"
-        yield error("targets", text, f"{cause.remedy}\n{_try(flow, first)}")
+        remedy = _mended(flow, cause.remedy)
+        yield error("targets", text, f"{remedy}\n{_try(flow, first)}")
     if waiting:
         told = f"{len(waiting)} of {len(ours)} not scraped yet"
         yield unknown("targets", told, "wait for an interval, and look again")
     if not down and not waiting:
         yield ok("targets", f"{len(ours)} of {len(ours)} up")
+
+
+def _mended(flow: Workflow, remedy: str) -> str:
+    """The remedy, and where annotated pods say what a spec says otherwise."""
+    if flow.mode != "AnnotatedPods" or "spec.scrape" not in remedy:
+        return remedy
+    return (
+        f"{remedy}\nthese pods say port and path by the annotations {names.POD_PORT} and {names.PATH}; https, credentials and"
+        " limits need a MonitoredWorkflow with spec.selector (docs/discovery.md#a-workflow-of-your-own)"
+    )
 
 
 def _is_ours(flow: Workflow, labels: Mapping[str, str]) -> bool:

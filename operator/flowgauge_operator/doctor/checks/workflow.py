@@ -49,6 +49,10 @@ def others(seen: Snapshot) -> Iterator[Finding]:
         if seen.workflows.sort != "absent":
             yield unseen("workflows", "the MonitoredWorkflows", seen.workflows)
         return
+    if seen.namespace and _is_missing(seen, seen.namespace):
+        told = f"there is no namespace {seen.namespace}"
+        yield error("workflows", told, "kubectl get namespaces")
+        return
     failing = [body for body in seen.workflows if _ready(body) != "True"]
     for body in failing[:20]:
         name = f"{body['metadata']['namespace']}/{body['metadata']['name']}"
@@ -66,6 +70,10 @@ def others(seen: Snapshot) -> Iterator[Finding]:
             else "there are none yet"
         )
         yield ok("workflows", told)
+
+
+def _is_missing(seen: Snapshot, namespace: str) -> bool:
+    return seen.labels_of(namespace) is None and not isinstance(seen.namespaces, Unseen)
 
 
 def _condition(body: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
@@ -123,8 +131,7 @@ def _not_there(seen: Snapshot, flow: Workflow, why: Unseen) -> Finding:
     titles = [f"{b['metadata']['namespace']}/{b['metadata']['name']}" for b in known]
     near = [t for t in titles if t.endswith(f"/{flow.name}")]
     near += difflib.get_close_matches(flow.title, titles, 3)
-    has_no_home = seen.labels_of(flow.namespace) is None and not isinstance(seen.namespaces, Unseen)
-    hint = "; there is no such namespace" if has_no_home else ""
+    hint = "; there is no such namespace" if _is_missing(seen, flow.namespace) else ""
     hint += f"; did you mean {listed(near, 3)}?" if near else ""
     return error(
         "workflow",
