@@ -1,5 +1,5 @@
 #!/bin/sh
-# Write the folder `monitoring` anew. Needs: pip install 'flowgauge[operator]'
+# Write the folder `monitoring` anew; flags are those of `flowgauge generate`. Needs: pip install '../..[operator]'
 set -eu
 cd "$(dirname "$0")"
 exec flowgauge generate --target prometheus -f workflows.yaml --out monitoring \

@@ -21,6 +21,7 @@ from image.wheels import WheelsError
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = "gcr.io/distroless/python3-debian12:nonroot"
+BASE_PYTHON = "3.11"
 OWN_BASE = "localhost/flowgauge-base"
 SBOM = "/opt/flowgauge/share/sbom.cdx.json"
 
@@ -46,6 +47,21 @@ def build(chosen: Engine, name: str, base: str, python: str) -> None:
         f"--tag={name}",
         str(ROOT),
     )
+
+
+def python_of(base: str, given: str) -> str:
+    """Return the version of Python for which wheels are fetched: that of our own choice of a base is known."""
+    return given or (_here() if base else BASE_PYTHON)
+
+
+def _here() -> str:
+    return f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def _untagged(name: str) -> str:
+    if {":", "@"} & set(name.rpartition("/")[2]):
+        raise argparse.ArgumentTypeError(f"{name}: give the tag by TAG= (--tag)")
+    return name
 
 
 def make_base(chosen: Engine, name: str) -> None:
@@ -105,7 +121,7 @@ def _revision() -> str:
 def _build(options: argparse.Namespace) -> None:
     chosen = engine.find(options.engine)
     name = f"{options.image}:{options.tag or version.of_chart(version.current(ROOT))}"
-    build(chosen, name, options.base or BASE, options.python)
+    build(chosen, name, options.base or BASE, python_of(options.base, options.python))
     listed = ROOT / "dist" / f"flowgauge-{version.of_chart(version.current(ROOT))}.cdx.json"
     listed.parent.mkdir(exist_ok=True)
     chosen.take_out(name, SBOM, listed)
@@ -119,13 +135,12 @@ def _base(options: argparse.Namespace) -> None:
 
 
 def _fetch(options: argparse.Namespace) -> None:
-    wheels.fetched(ROOT / "requirements/operator.txt", options.python)
+    wheels.fetched(ROOT / "requirements/operator.txt", options.python or _here())
     base_archive()
 
 
 def main() -> int:
     """Parse the command line and act; 1 with the remedy where something is missing."""
-    here = f"{sys.version_info.major}.{sys.version_info.minor}"
     parser = argparse.ArgumentParser(prog="python -m image", description=__doc__)
     verbs = parser.add_subparsers(required=True)
     for verb, act, image in (
@@ -139,10 +154,15 @@ def main() -> int:
             "--engine", default="", help="podman or docker; default: the one that works"
         )
         one.add_argument(
-            "--image", default=image, help="name of what is made (default: %(default)s)"
+            "--image",
+            default=image,
+            type=_untagged if verb == "build" else str,
+            help="name of what is made (default: %(default)s)",
         )
         one.add_argument(
-            "--python", default=here, help="version of Python in the base (default: %(default)s)"
+            "--python",
+            default="",
+            help=f"version of Python in the base (default: {BASE_PYTHON} of the default base, else {_here()}, as here)",
         )
         if verb == "build":
             one.add_argument(

@@ -35,7 +35,7 @@ def write(folder: Path, files: Mapping[PurePosixPath, str]) -> list[str]:
 
 
 def _write(folder: Path, files: Mapping[PurePosixPath, str]) -> list[str]:
-    folder.mkdir(parents=True, exist_ok=True)
+    _make(folder)
     before = _recorded(folder)
     wanted = {str(path) for path in files}
     changed = {path: text for path, text in files.items() if not _is_same(folder, path, text)}
@@ -94,7 +94,7 @@ def _record(folder: Path, names: Collection[str]) -> None:
 
 def _replace(target: Path, text: str) -> None:
     """Write a file so that whoever reads it sees the old one or the new one."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    _make(target.parent)
     # Hidden and without our suffix, so that nobody who watches the folder reads a half-written one.
     handle, draft = tempfile.mkstemp(dir=target.parent, prefix=".flowgauge-")
     try:
@@ -106,6 +106,14 @@ def _replace(target: Path, text: str) -> None:
     except BaseException:
         Path(draft).unlink(missing_ok=True)
         raise
+
+
+def _make(folder: Path) -> None:
+    if not folder.is_dir():
+        _make(folder.parent)
+        folder.mkdir(exist_ok=True)
+        # As with files: who reads them has another user, and a umask may lock that one out.
+        folder.chmod(0o755)
 
 
 def _remove(folder: Path, path: PurePosixPath) -> bool:

@@ -176,6 +176,17 @@ def test_grafana_has_no_password_until_somebody_chooses_one():
     assert environment["GF_SECURITY_ADMIN_PASSWORD"] == "p$w"
 
 
+def test_links_lead_to_where_a_port_was_moved():
+    moved = {"PROMETHEUS_PORT": "1", "ALERTMANAGER_PORT": "2", "GRAFANA_PORT": "3"}
+    made = compose.read(EXAMPLE / "compose.yaml", {"GRAFANA_PASSWORD": "secret", **moved})
+    services = made["services"]
+
+    for name, port in (("prometheus", 1), ("alertmanager", 2)):
+        assert f"--web.external-url=http://localhost:{port}" in services[name]["command"]
+        assert services[name]["ports"][0].startswith(f"127.0.0.1:{port}:")
+    assert services["grafana"]["environment"]["GF_SERVER_ROOT_URL"] == "http://localhost:3/"
+
+
 def test_the_images_are_those_that_were_tested(services):
     for name in ("prometheus", "alertmanager", "pushgateway"):
         image = services[name]["image"]

@@ -1,6 +1,7 @@
 """Generated files in a folder of somebody's: ours come and go, theirs stay."""
 
 import json
+import os
 from pathlib import PurePosixPath
 
 import pytest
@@ -25,6 +26,26 @@ def test_files_are_written_and_recorded(tmp_path):
     assert (root / A).stat().st_mode & 0o777 == 0o644
     record = json.loads((root / ".flowgauge.json").read_text())
     assert record == {"files": ["a/one.yaml", "b/two.yaml"]}
+
+
+def test_what_is_written_can_be_read_by_servers_whatever_the_umask(tmp_path):
+    before = os.umask(0o077)
+    try:
+        folder.write(tmp_path / "new/out", {A: "1\n"})
+    finally:
+        os.umask(before)
+
+    modes = [path.stat().st_mode & 0o777 for path in (tmp_path / "new").rglob("*")]
+    assert sorted(modes) == [0o644, 0o644, 0o755, 0o755]
+
+
+def test_what_cannot_take_its_place_is_told_by_its_place(tmp_path):
+    folder.write(tmp_path, {A: "1\n"})
+    (tmp_path / A).unlink()
+    (tmp_path / A).mkdir()
+
+    with pytest.raises(FolderError, match=r"a/one.yaml: Is a directory"):
+        folder.write(tmp_path, {A: "1\n"})
 
 
 def test_what_is_unchanged_stays_untouched(tmp_path):

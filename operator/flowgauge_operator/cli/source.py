@@ -179,12 +179,14 @@ def _loaded(text: str, source: str) -> list[Any]:
 def _json(text: str) -> list[Any] | None:
     """The documents of a text that is JSON, of which YAML knows neither tabs nor pairs of surrogates; None if it is none."""
     read = json.JSONDecoder(object_pairs_hook=_once)
-    found, text = list[Any](), text.strip()
+    found, position = list[Any](), 0
+    text = text.strip()
     try:
-        while text:
-            document, end = read.raw_decode(text)
+        while position < len(text):
+            document, position = read.raw_decode(text, position)
             found.append(document)
-            text = text[end:].lstrip()
+            while position < len(text) and text[position].isspace():
+                position += 1
     except ValueError:
         return None
     return found
