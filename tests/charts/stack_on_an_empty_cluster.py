@@ -7,6 +7,7 @@ what is installed first is upgraded and uninstalled last.
 from __future__ import annotations
 
 import base64
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
@@ -444,19 +445,27 @@ def test_uninstalled_it_leaves_definitions_and_grafanas_data_only(stack, package
 
     stack.release.uninstall()
 
-    left = cluster.get(
-        "deployments,services,configmaps,secrets,pvc",
-        f"--namespace={NAMESPACE}",
-        f"--selector=app.kubernetes.io/instance={NAME}",
-    )
-    names = {(item["kind"], item["metadata"]["name"]) for item in left["items"]}
-    assert names == {
+    def named(kinds, selector):
+        found = cluster.get(kinds, f"--namespace={NAMESPACE}", f"--selector={selector}")
+        return {(item["kind"], item["metadata"]["name"]) for item in found["items"]}
+
+    grafanas = {
         ("Secret", f"{NAME}-grafana-admin"),
         ("PersistentVolumeClaim", f"{NAME}-grafana"),
-        # Those of StatefulSets stay by themselves.
+    }
+    # Those of StatefulSets stay by themselves.
+    others = {
         ("PersistentVolumeClaim", f"prometheus-{NAME}-db-prometheus-{NAME}-0"),
         ("PersistentVolumeClaim", f"alertmanager-{NAME}-db-alertmanager-{NAME}-0"),
     }
+    kinds = "deployments,services,configmaps,secrets,pvc"
+    assert named(kinds, f"app.kubernetes.io/instance={NAME}") == grafanas | others
+    # The commands that delete them take no more than they say.
+    page = (charts.STACK / "README.md").read_text()
+    commands = re.findall(
+        r"^kubectl -n monitoring delete (\S+) --selector (\S+)$", page, re.MULTILINE
+    )
+    assert [named(*command) for command in commands] == [grafanas, others]
     assert cluster.get("crd", "prometheuses.monitoring.coreos.com")
     assert cluster.get("mwf", "orders", "--namespace=shop")
 

@@ -281,6 +281,14 @@ def test_everything_of_ones_own_leaves_the_operator_wired_to_it(render):
         ({"prometheus": {"retention": "soon"}}, "retention"),
         ({"prometheus": {"retention": "1h30d"}}, "/prometheus/retention"),
         ({"prometheus": {"retention": ""}}, "/prometheus/retention"),
+        (
+            {"prometheus": {"thanos": {"objectStorageSecret": {"name": "store"}}}},
+            "/prometheus/thanos/objectStorageSecret': properties 'key' required",
+        ),
+        (
+            {"prometheus": {"alertmanagers": [{"name": "mine"}]}},
+            "/prometheus/alertmanagers/0': missing property 'port'",
+        ),
         # The API server takes no days there.
         ({"alertmanager": {"retention": "5d"}}, "/alertmanager/retention"),
         ({"images": {"grafana": {"digest": "latest"}}}, "digest"),
