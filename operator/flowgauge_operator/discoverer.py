@@ -169,8 +169,7 @@ class Discoverer:
                 await self._remark(flow, entry.uid, ())
             return await self._age(flow, entry)
         wanted = discovery.desired(said, self._policy.keep)
-        await self._follow(place, flow, entry, wanted)
-        return None
+        return await self._follow(place, flow, entry, wanted)
 
     # -- with pods
 
@@ -219,21 +218,33 @@ class Discoverer:
             " MonitoredWorkflow by hand"
         )
 
-    async def _follow(self, place: Place, flow: Key, entry: Entry, wanted: Desired) -> None:
+    async def _follow(self, place: Place, flow: Key, entry: Entry, wanted: Desired) -> float | None:
         mark = entry.mark
         if mark is None:
-            return
+            return None
         ref = Ref(WORKFLOW, place.namespace, place.workflow, entry.uid)
         if mark.gone_since:
             await self._patch(ref, {"annotations": {names.PODS_GONE: None}})
         manifest = wanted.manifest(place)
+        refused: tuple[Problem, ...] = ()
         if manifest["metadata"]["annotations"][names.HASH] != mark.hash:
-            try:
-                await self._cluster.apply(manifest, manager=_MANAGER, force=False)
-            except errors.Conflict as error:
-                # Somebody has taken a field over, and the news of it will say so.
-                logger.info("Not changing %s: %s", ref, error)
-        await self._remark(flow, entry.uid, wanted.problems)
+            refused = await self._change(ref, manifest, wanted.pod)
+        await self._remark(flow, entry.uid, (*refused, *wanted.problems))
+        return _LATER if refused else None
+
+    async def _change(self, ref: Ref, manifest: Mapping[str, Any], pod: str) -> tuple[Problem, ...]:
+        """Apply what pods ask for now; return what stands against it."""
+        try:
+            await self._cluster.apply(manifest, manager=_MANAGER, force=False)
+        except errors.Conflict as error:
+            # Somebody has taken a field over, and the news of it will say so.
+            logger.info("Not changing %s: %s", ref, error)
+        except (errors.Forbidden, errors.Invalid) as error:
+            if isinstance(error, errors.Forbidden) and error.is_terminating:
+                raise
+            told = f"the API server refuses the change that they ask for, so the spec stays as it was: {error.message}"
+            return (Problem(f"annotations of pod {pod}", "ChangeRefused", told),)
+        return ()
 
     # -- without
 

@@ -19,7 +19,15 @@ from flowgauge_operator.verify import Observation
 
 
 class PrometheusError(Exception):
-    """Prometheus could not be asked, or did not understand."""
+    """Prometheus could not be asked, or did not understand; `status` is what it answered, 0 where it did not."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+# A layer above several, such as Thanos or Mimir, does not know a path, or knows no POST or GET of it.
+_UNKNOWN_PATH = (404, 405, 501)
 
 
 def without_credentials(url: str) -> str:
@@ -64,14 +72,16 @@ class Prometheus:
             verify.read_values(await self._query(asked.values), seen)
             verify.read_firing(await self._query(asked.firing), seen)
             verify.read_rules((await self._get("/api/v1/rules"))["groups"], seen)
-            seen.pools = set((await self._get("/api/v1/scrape_pools")).get("scrapePools") or [])
+            pools = await self._known("/api/v1/scrape_pools")
+            seen.pools = None if pools is None else set(pools.get("scrapePools") or [])
             verify.read_retention(await self._runtime(), seen)
             if any(up < total for up, total in seen.targets.values()):
-                verify.read_down(
-                    (await self._get("/api/v1/targets?state=active"))["activeTargets"], seen
-                )
+                targets = await self._known("/api/v1/targets?state=active") or {}
+                verify.read_down(targets.get("activeTargets") or [], seen)
         except PrometheusError as error:
             return Observation(error=str(error))
+        except (AttributeError, LookupError, TypeError, ValueError):
+            return Observation(error=f"{self._shown} speaks another API than that of Prometheus")
         return seen
 
     async def instant(self, promql: str, time: float) -> dict[str, Any]:
@@ -98,6 +108,15 @@ class Prometheus:
         with contextlib.suppress(PrometheusError):
             return await self._get("/api/v1/status/runtimeinfo")
         return {}
+
+    async def _known(self, path: str) -> dict[str, Any] | None:
+        """What it answers; None from what speaks another part of the API only."""
+        try:
+            return await self._get(path)
+        except PrometheusError as error:
+            if error.status in _UNKNOWN_PATH:
+                return None
+            raise
 
     async def _query(self, promql: str) -> list[dict[str, Any]]:
         answer = await self._send("POST", "/api/v1/query", {"query": promql})
@@ -132,7 +151,7 @@ class Prometheus:
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
             detail = "this is not the API of a Prometheus"
         raise PrometheusError(
-            f"{self._shown}{path.partition('?')[0]} answered {status}: {detail[:200]}"
+            f"{self._shown}{path.partition('?')[0]} answered {status}: {detail[:200]}", status
         )
 
     async def _headers(self) -> dict[str, str]:

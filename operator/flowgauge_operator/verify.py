@@ -36,7 +36,8 @@ class Observation:
 
     `number` counts looks, from 1: what was provisioned during a look was not seen by it. `retention` is how long data is
     kept, in seconds; None where Prometheus keeps it for ever, or does not say. `unscraped` names a pod that runs, of
-    workflows without a target; the API server tells of it and not Prometheus.
+    workflows without a target; the API server tells of it and not Prometheus. `pools` is None where what answers does not
+    know its scrape jobs.
     """
 
     error: str = ""
@@ -47,7 +48,7 @@ class Observation:
     firing: dict[Owner, list[tuple[str, str]]] = field(default_factory=dict)
     groups: dict[str, Group] = field(default_factory=dict)
     revisions: dict[Owner, str] = field(default_factory=dict)
-    pools: set[str] = field(default_factory=set)
+    pools: set[str] | None = field(default_factory=set)
     down: dict[Owner, str] = field(default_factory=dict)
     retention: float | None = None
     unscraped: Mapping[Owner, str] = field(default_factory=dict)
@@ -179,10 +180,22 @@ def loaded(rendered: Rendered, owner: Owner, seen: Observation) -> Verdict:
     failing = next((seen.groups[g].error for g in rendered.rule_groups if seen.groups[g].error), "")
     if failing:
         return Verdict(False, "RuleFailing", f"Prometheus cannot evaluate a rule: {failing}")
-    if rendered.pool and rendered.pool not in seen.pools and not seen.targets.get(owner, (0, 0))[1]:
-        message = f"Prometheus does not have the scrape job {rendered.pool} yet; does it select our monitors?"
-        return Verdict(False, "ScrapeJobNotLoaded", message)
-    return _remembered(rendered.slos, seen.retention)
+    return _lacking_job(rendered, owner, seen) or _remembered(rendered.slos, seen.retention)
+
+
+def _lacking_job(rendered: Rendered, owner: Owner, seen: Observation) -> Verdict | None:
+    """What is wrong with the scrape job; None where it is there. A target shows it as well."""
+    if not rendered.pool or seen.targets.get(owner, (0, 0))[1]:
+        return None
+    if seen.pools is None:
+        message = f"what answers does not tell its scrape jobs, and there is no target that would show {rendered.pool}"
+        return Verdict(None, "ScrapeJobUnknown", message)
+    if rendered.pool in seen.pools:
+        return None
+    message = (
+        f"Prometheus does not have the scrape job {rendered.pool} yet; does it select our monitors?"
+    )
+    return Verdict(False, "ScrapeJobNotLoaded", message)
 
 
 def _remembered(slos: Iterable[SloView], retention: float | None) -> Verdict:

@@ -66,7 +66,13 @@ SEEN = {
         lambda: dataclasses.replace(flow(spec=SOMETIMES, pods=[]), prometheus=scene.answered(targets=[])),
         "targets", "ok", "none now",
     ),
-    "no target": (lambda: asked(targets=[]), "targets", "error", "is loaded and has no target"),
+    "no target": (lambda: asked(targets=[]), "targets", "error", "is loaded; it has no target"),
+    "no target, and a layer that knows no jobs": (
+        lambda: asked(targets=[], pools=scene.ABSENT), "targets", "error", "what answers does not say",
+    ),
+    "rules behind a layer that knows no jobs": (
+        lambda: observed(pools=None, targets={}), "rules", "ok", "of this revision",
+    ),
     "no job": (lambda: asked(targets=[], pools=[]), "targets", "error", "Prometheus has no scrape job"),
     "a target that is down": (
         lambda: asked(targets=[scene.target("dial tcp: connect: connection refused"), scene.target()]),

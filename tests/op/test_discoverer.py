@@ -137,6 +137,20 @@ def test_a_field_that_somebody_owns_is_not_taken_from_him(scene):
     assert scene.cluster.calls[0] == ("apply", False)
 
 
+def test_a_change_that_a_policy_refuses_is_told_and_tried_again(scene):
+    discovered(scene)
+    scene.pods.put(pod(profile="contd"))
+    scene.cluster.refusals["apply"] = errors.Invalid(400, "BadRequest", "policy: no contd")
+
+    assert scene.turn() == 60
+    (remark,) = scene.discoverer.remarks(FLOW)
+    assert (remark.reason, "policy: no contd" in remark.message) == ("ChangeRefused", True)
+    assert ("event", "MonitoredWorkflow", "ChangeRefused") in scene.cluster.calls
+
+    assert scene.turn() is None
+    assert scene.discoverer.remarks(FLOW) == ()
+
+
 def test_since_when_there_is_no_pod_is_written_once_and_counts_over_a_restart(scene):
     discovered(scene)
     scene.pods.drop("a")

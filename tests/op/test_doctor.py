@@ -9,7 +9,7 @@ import doctor_scene as scene
 import pytest
 from doctor_answers_cases import SEEN, remembering
 from doctor_cluster_cases import CLUSTER, OPERATORS, definitions, operators, without
-from doctor_monitoring_cases import BOARDS, DOWN, MONITORING, STRANGER
+from doctor_monitoring_cases import BOARDS, DOWN, KPS, MONITORING, STRANGER
 from doctor_scene import ABSENT, FORBIDDEN, changed, found, snapshot, the
 from doctor_workflow_cases import ANNOTATED, DENY, WORKFLOWS, flow, noted
 
@@ -241,3 +241,20 @@ def test_whatever_cannot_be_seen_breaks_no_check_and_is_not_fine(what):
     assert not [f for f in findings if "the check itself failed" in f.seen]
     fine = {f.check for f in findings if f.level is Level.OK}
     assert not fine & {"selector", "port", "service", "monitor", "targets", "network-policy", "rule-selector", "prometheus-answers"}  # fmt: skip
+
+
+@pytest.mark.parametrize(("selector", "level"), [({}, Level.OK), (KPS, Level.ERROR)])
+def test_what_is_the_same_for_many_namespaces_is_said_once(selector, level):
+    spaces = [f"team-{number}" for number in range(300)]
+    seen = snapshot(
+        None,
+        namespaces=[{"metadata": {"name": space}} for space in spaces],
+        workflows=[scene.body() | {"metadata": {"name": "x", "namespace": s}} for s in spaces],
+        prometheuses=[scene.prometheus(ruleNamespaceSelector=selector)],
+    )
+
+    told = the(seen, "rule-selector", level)
+
+    assert "and 295 more" in told.seen
+    labelled = told.remedy.startswith("kubectl label namespace team-0 team-1 ")
+    assert labelled is (level is Level.ERROR)

@@ -181,3 +181,12 @@ def test_workflows_are_listed_where_they_are_asked_for(asked, denied, paths):
 
     assert gather._workflows(Api(), gather.Request(version="0", **asked)) == []
     assert listed == paths
+
+
+def test_a_layer_that_knows_no_scrape_jobs_is_observed_all_the_same():
+    known = {name: [] for name in ("observed", "families", "firing", "rules")}
+    answers = known | {"pools": scene.ABSENT, "runtime": scene.ABSENT}
+
+    seen = servers._observation(scene.workflow(), answers)
+
+    assert (seen.error, seen.pools) == ("", None)

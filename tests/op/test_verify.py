@@ -245,6 +245,8 @@ def test_the_questions_are_these():
         ),
         ({}, {"pools": set(), "targets": {}}, False, "ScrapeJobNotLoaded", POOL),
         ({}, {"pools": set()}, True, "Loaded", ""),
+        ({}, {"pools": None}, True, "Loaded", ""),
+        ({}, {"pools": None, "targets": {}}, None, "ScrapeJobUnknown", POOL),
         ({"pool": None}, {"pools": set(), "targets": {}}, True, "Loaded", ""),
     ],
 )

@@ -155,7 +155,7 @@ def _observation(flow: Workflow | None, answers: Mapping[str, Any]) -> Observati
     """The same record as the operator's own look, so that the same code judges it."""
     if flow is None or flow.rendered is None:
         return None
-    needed = ("observed", "families", "firing", "rules", "pools")
+    needed = ("observed", "families", "firing", "rules")
     lost = next((answers[n] for n in needed if isinstance(answers[n], Unseen)), None)
     if lost is not None:
         return Observation(error=lost.why)
@@ -171,7 +171,7 @@ def _read(answers: Mapping[str, Any]) -> Observation:
     verify.read_families(answers["families"], seen)
     verify.read_firing(answers["firing"], seen)
     verify.read_rules(answers["rules"], seen)
-    seen.pools = set(answers["pools"])
+    seen.pools = None if isinstance(answers["pools"], Unseen) else set(answers["pools"])
     if not isinstance(answers["runtime"], Unseen):
         verify.read_retention(answers["runtime"], seen)
     return seen

@@ -123,5 +123,5 @@ def _notifying(seen: Snapshot, found: Sequence[Body]) -> Iterator[Finding]:
     yield error(
         "alertmanager-object",
         f"no Alertmanager selects {thing.title}: {told}",
-        selecting(seen, found[0], field, "alertmanagerConfigLabels", thing),
+        selecting(seen, found[0], field, "alertmanagerConfigLabels", thing, [thing.namespace]),
     )

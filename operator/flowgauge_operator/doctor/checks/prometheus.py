@@ -179,25 +179,51 @@ def _selected(
     takers = _takers(seen, field)
     if takers is None:
         return
+    alike: dict[Any, list[Thing]] = {}
     for thing in made:
-        if not takers:
-            told = f"no Prometheus or ThanosRuler object evaluates {thing.title}, agents only scrape; whether another ruler takes it in cannot be seen here"
-            yield unknown(check, told, "make a ThanosRuler, or have the ruler of what the agents write to read PrometheusRules")  # fmt: skip
-            continue
-        reasons = {title(body): refusals(seen, body, field, thing) for body in takers}
-        taking = [name for name, refused in reasons.items() if refused == []]
-        if taking:
-            yield ok(check, f"{thing.title} is selected by {listed(taking)}")
-        elif any(refused is None for refused in reasons.values()):
-            told = f"{thing.title}: the labels of namespaces could not be seen, which a selector goes by"
-            yield unknown(check, told, "kubectl auth can-i list namespaces")
-        else:
-            told = "; ".join(f"{name}: {', '.join(r or [])}" for name, r in reasons.items())
-            yield error(
-                check,
-                f"no Prometheus selects {thing.title}: {told}",
-                selecting(seen, takers[0], field, value, thing),
-            )
+        alike.setdefault(_outcome(seen, takers, field, thing), []).append(thing)
+    for things in alike.values():
+        yield _judged(seen, takers, check, field, value, things)
+
+
+def _outcome(seen: Snapshot, takers: Sequence[Body], field: str, thing: Thing) -> Any:
+    """What is the same for all things of which the same is to be said: in a large cluster these are many."""
+    found = [refusals(seen, body, field, thing) for body in takers]
+    return tuple(
+        None
+        if texts is None
+        else tuple(text.replace(f"of the namespace {thing.namespace},", "") for text in texts)
+        for texts in found
+    )
+
+
+def _judged(
+    seen: Snapshot,
+    takers: Sequence[Body],
+    check: str,
+    field: str,
+    value: str,
+    things: Sequence[Thing],
+) -> Finding:
+    thing, named = things[0], listed(thing.title for thing in things)
+    if not takers:
+        told = f"no Prometheus or ThanosRuler object evaluates {named}, agents only scrape; whether another ruler takes it in cannot be seen here"
+        return unknown(check, told, "make a ThanosRuler, or have the ruler of what the agents write to read PrometheusRules")  # fmt: skip
+    reasons = {title(body): refusals(seen, body, field, thing) for body in takers}
+    taking = [name for name, refused in reasons.items() if refused == []]
+    if taking:
+        are = "are" if len(things) > 1 else "is"
+        return ok(check, f"{named} {are} selected by {listed(taking)}")
+    if any(refused is None for refused in reasons.values()):
+        told = f"{named}: the labels of namespaces could not be seen, which a selector goes by"
+        return unknown(check, told, "kubectl auth can-i list namespaces")
+    told = "; ".join(f"{name}: {', '.join(r or [])}" for name, r in reasons.items())
+    spaces = list(dict.fromkeys(thing.namespace for thing in things))
+    return error(
+        check,
+        f"no Prometheus selects {named}: {told}",
+        selecting(seen, takers[0], field, value, thing, spaces),
+    )
 
 
 def _takers(seen: Snapshot, field: str) -> Sequence[Body] | None:
@@ -234,8 +260,13 @@ def refusals(seen: Snapshot, body: Body, field: str, thing: Thing) -> list[str] 
     return found
 
 
-def selecting(seen: Snapshot, body: Body, field: str, value: str, thing: Thing) -> str:
-    """What makes an object select a thing of ours; `value` is that of the chart for labels of such things."""
+def selecting(
+    seen: Snapshot, body: Body, field: str, value: str, thing: Thing, homes: Sequence[str]
+) -> str:
+    """What makes an object select a thing of ours, and its like in some namespaces.
+
+    `value` is that of the chart for labels of such things.
+    """
     selector = body["spec"].get(f"{field}Selector")
     lines = []
     patch = {}
@@ -255,7 +286,7 @@ def selecting(seen: Snapshot, body: Body, field: str, value: str, thing: Thing) 
     elif spaces and not selectors.matches(spaces, seen.labels_of(thing.namespace) or {}):
         labels = " ".join(f"{k}={v}" for k, v in selectors.wanted(spaces).items())
         lines.append(
-            f"kubectl label namespace {thing.namespace} {labels}"
+            f"kubectl label namespace {' '.join(homes)} {labels}"
             if labels
             else f"kubectl edit {where(body)}    # {field}NamespaceSelector excludes labels of {thing.namespace}"
         )

@@ -37,9 +37,10 @@ def loaded(seen: Snapshot) -> Iterator[Finding]:
         return
     flow, rendered, observed = known
     verdict = verify.loaded(rendered, flow.owner, observed)
-    if verdict.state is None:
+    is_of_job = verdict.reason in ("ScrapeJobNotLoaded", "ScrapeJobUnknown")
+    if verdict.state is None and not is_of_job:
         yield unknown("rules", verdict.message, "see the finding prometheus-answers")
-    elif verdict.state or verdict.reason == "ScrapeJobNotLoaded":
+    elif verdict.state or is_of_job:
         yield ok(
             "rules", f"Prometheus has all {len(rendered.rule_groups)} groups, of this revision"
         )

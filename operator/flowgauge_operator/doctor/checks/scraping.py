@@ -115,7 +115,12 @@ def _no_target(seen: Snapshot, flow: Workflow) -> Finding:
     if flow.mode == "Annotations" or pool is None:
         told = "Prometheus has no target of this workflow; its own scrape configuration has to read the prometheus.io annotations and set the label monitored_workflow"
         return error("targets", told, "docs/workflow.md#without-prometheus-operator")
-    told = f"the scrape job {pool} is loaded and has no target of this workflow"
+    known = (
+        "may not be loaded: what answers does not say"
+        if isinstance(loaded, Unseen)
+        else "is loaded"
+    )
+    told = f"the scrape job {pool} {known}; it has no target of this workflow"
     return error("targets", told, "see the findings selector, port, service and prometheus-rights")
 
 

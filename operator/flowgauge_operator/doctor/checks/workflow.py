@@ -20,6 +20,7 @@ _MEANING = {
     "RulesOutdated": "Prometheus reloads within a minute as a rule; see the finding rules if it stays so",
     "RuleFailing": "a rule is loaded and cannot be evaluated; see the finding rules",
     "ScrapeJobNotLoaded": "see the finding monitor-selector",
+    "ScrapeJobUnknown": "as soon as there is a target, the scrape job is known to be there",
     "NoTargets": "see the findings selector, port and service",
     "TargetsDown": "see the finding targets",
     "MissingFamilies": "see the finding families",
