@@ -1,5 +1,6 @@
 """What the command line reads and prints in other circumstances than those of whoever wrote it."""
 
+import argparse
 import io
 import json
 import os
@@ -9,6 +10,7 @@ import sys
 import pytest
 
 from flowgauge_operator import cli
+from flowgauge_operator.preview import arguments as preview
 
 BODY = {
     "apiVersion": "flowgauge.dev/v1alpha1",
@@ -99,6 +101,14 @@ def test_files_may_be_named_as_a_shell_expands_them(file, capsys):
 
     assert cli.main(["validate", "-f", *files[:2], "-f", files[2]]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+def test_preview_takes_files_in_the_same_way():
+    parser = argparse.ArgumentParser()
+    preview.register(parser.add_subparsers())
+
+    words = ["preview", "-f", "a", "b", "-f", "c", "--prometheus", "http://x", "--html", "x.html"]
+    assert parser.parse_args(words).filename == ["a", "b", "c"]
 
 
 def test_a_folder_is_told_to_be_one(tmp_path, capsys):

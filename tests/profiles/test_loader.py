@@ -57,7 +57,7 @@ BROKEN = {
     HEAD.replace("Mine", "yes"): "spec.title: is the boolean true, must be text; put it in quotes",
     HEAD.replace("Mine", "1.5"): "spec.title: is a number, must be text; put it in quotes",
     HEAD.replace("Mine", "null"): "spec.title: is empty, must be text",
-    HEAD.replace("Mine", "2024-01-01"): "spec.title: is a date, must be text; put it in quotes",
+    HEAD.replace("Mine", "1e3"): "spec.title: is a number, must be text; put it in quotes",
     f"{HEAD}  famlies: []\n": "spec.famlies: is not a field; did you mean families?",
     f"{HEAD}  qqq: []\n": "spec.qqq: is not a field; known are title, description, extends",
     f"{HEAD}  families: {{}}\n": "spec.families: is a mapping, must be a list",

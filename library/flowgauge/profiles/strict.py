@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -13,7 +14,14 @@ _MOST_VALUES = 1_000_000
 
 
 class StrictLoader(yaml.SafeLoader):
-    """Safe YAML in which a key that stands twice is an error, and aliases multiply nothing without end."""
+    """Safe YAML in which a key that stands twice is an error, and aliases multiply nothing without end.
+
+    Words without quotes mean what they mean to kubectl, so that a file and the object made of it are the same: `1e3` and
+    `08` are numbers, `y` is true, and times are text.
+    """
+
+    bool_values: ClassVar[dict[str, bool]] = {**yaml.SafeLoader.bool_values, "y": True, "n": False}
+    yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012 - as the base class has it
 
     def construct_document(self, node: yaml.Node) -> Any:
         """Construct a document that was found to be sound."""
@@ -27,6 +35,29 @@ class StrictLoader(yaml.SafeLoader):
             return super().construct_object(node, deep)
         except (ValueError, ArithmeticError) as error:
             raise _fault(str(error), node) from error
+
+
+_FLOAT = r"[-+]?(\.[0-9_]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
+for _tag, _form, _first in (
+    ("bool", "[yYnN]|yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF", "yYnNtTfFoO"),
+    ("int", r"[-+]?(0b[01_]+|0o[0-7_]+|0x[0-9a-fA-F_]+|0[0-7_]*|[1-9][0-9_]*)", "-+0123456789"),
+    ("float", _FLOAT, "-+.0123456789"),
+    ("null", "~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("merge", "<<", "<"),
+):  # fmt: skip
+    # The order counts: a number is an integer if it can be one.
+    StrictLoader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}", re.compile(f"({_form})$"), list(_first)
+    )
+
+
+def _number(loader: StrictLoader, node: yaml.ScalarNode) -> float:
+    """A number as JSON has it, which knows no difference between 5 and 5.0."""
+    number: float = loader.construct_yaml_float(node)
+    return int(number) if number.is_integer() else number
+
+
+StrictLoader.add_constructor("tag:yaml.org,2002:float", _number)
 
 
 def _size(node: yaml.Node, sizes: dict[int, int]) -> int:

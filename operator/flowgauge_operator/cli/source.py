@@ -21,16 +21,6 @@ class InputError(ValueError):
     """Input that cannot be used; the message names file, object, field and remedy."""
 
 
-class _Loader(StrictLoader):
-    """Leaves a time as it is written, as kubectl does; YAML 1.1 would make an object of it."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, form) for tag, form in known if not tag.endswith(":timestamp")]
-    for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
 class Objects(NamedTuple):
     """Our objects in some files, each with the name of its file."""
 
@@ -168,7 +158,7 @@ def _loaded(text: str, source: str) -> list[Any]:
     try:
         documents = _json(text) if text.lstrip().startswith("{") else None
         if documents is None:
-            documents = list(yaml.load_all(text, Loader=_Loader))
+            documents = list(yaml.load_all(text, Loader=StrictLoader))
     except yaml.YAMLError as error:
         raise InputError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
     except RecursionError as error:

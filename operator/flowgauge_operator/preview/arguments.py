@@ -32,12 +32,12 @@ def register(commands: Any) -> None:
 def _what(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what is drawn")
     group.add_argument(
-        "-f", "--filename", action="append", default=[], metavar="FILE",
-        help="YAML with MonitoredWorkflow and WorkflowProfile objects; - reads standard input; may be given more than once",
+        "-f", "--filename", action="extend", nargs="+", default=[], metavar="FILE",
+        help="YAML or JSON with MonitoredWorkflow and WorkflowProfile objects; - reads standard input; may be given more than once",
     )  # fmt: skip
     group.add_argument(
-        "--profile", action="append", default=[], metavar="FILE",
-        help="YAML with WorkflowProfiles that the workflows may name; may be given more than once",
+        "--profile", action="extend", nargs="+", default=[], metavar="FILE",
+        help="YAML or JSON with WorkflowProfiles that the workflows may name; may be given more than once",
     )  # fmt: skip
     group.add_argument(
         "--dashboard", choices=("workflow", "fleet", "slo"), default="workflow",
