@@ -242,8 +242,7 @@ class Discoverer:
         except (errors.Forbidden, errors.Invalid) as error:
             if isinstance(error, errors.Forbidden) and error.is_terminating:
                 raise
-            told = f"the API server refuses the change that they ask for, so the spec stays as it was: {error.message}"
-            return (Problem(f"annotations of pod {pod}", "ChangeRefused", told),)
+            return (discovery.refused(pod, error.message),)
         return ()
 
     # -- without

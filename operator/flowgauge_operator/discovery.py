@@ -143,6 +143,14 @@ def unused(said: Mapping[Saying, Said], spec: Mapping[str, Any]) -> tuple[Proble
     return ()
 
 
+def refused(pod: str, why: str) -> Problem:
+    """What is to be said of a workflow whose change the API server refuses."""
+    message = (
+        f"the API server refuses the change that they ask for, so the spec stays as it was: {why}"
+    )
+    return Problem(f"annotations of pod {pod}", "ChangeRefused", message)
+
+
 def left(gone_since: str, keep: str, usual: str, now: datetime) -> float | None:
     """The seconds that a workflow without a pod has left; None where it does not say since when.
 
