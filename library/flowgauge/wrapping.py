@@ -258,7 +258,11 @@ def _generator(function: Function, probe: Probe) -> Function:
         try:
             result = yield from resumed(function(*args, **kwargs), probe.resume, probe.suspend)
         except BaseException as error:
-            probe.leave(mark, error)
+            try:
+                probe.leave(mark, error)
+            except RecursionError:
+                if mark is not None and len(late) < LATE:
+                    late.append((mark[0], mark[1], perf_counter(), FAILED, type(error).__name__))
             raise
         probe.leave(mark)
         return result
