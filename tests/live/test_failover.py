@@ -120,7 +120,8 @@ class Pair:
     def clear(self) -> None:
         """Delete the workflow, and wait until all that was made for it is gone."""
         self.usual.cluster.kubectl("delete", "mwf", "orders", f"--namespace={self.namespace}")
-        self.wait(lambda: not self.objects(), "an empty namespace")
+        # The garbage collector looks for new kinds first where a definition has come or gone.
+        self.wait(lambda: not self.objects(), "an empty namespace", 150)
 
     def learn(self) -> None:
         """See what is made, and by how many writes, when nobody disturbs."""

@@ -6,7 +6,11 @@ import time
 
 import pytest
 
-pytestmark = pytest.mark.cluster
+pytestmark = [
+    pytest.mark.cluster,
+    # `ssl` leaves the socket of a connection open that is reset before its handshake, as those to a dying server are.
+    pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning"),
+]
 
 
 def test_an_api_server_that_comes_back_finds_the_operator_at_work(operator, namespace):

@@ -71,7 +71,7 @@ class Process:
         os.close(self._to_child)
         return status
 
-    def result(self, seconds=60):
+    def result(self, seconds=150):
         """What `body` returned; the test fails if the process hangs or raised."""
         text = bytearray()
         end = time.monotonic() + seconds
