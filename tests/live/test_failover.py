@@ -24,7 +24,11 @@ from rig.chart import Release
 from rig.cluster import Cluster
 from rig.kubelet import Container
 
-pytestmark = pytest.mark.cluster
+pytestmark = [
+    pytest.mark.cluster,
+    # As in `test_outage`: those that are killed reset connections that the turnstile takes.
+    pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning"),
+]
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART, BIN = ROOT / "charts/flowgauge", ROOT / ".venv-operator/bin"
