@@ -40,7 +40,11 @@ def steps(name, step):
 def python(code, timeout=60):
     """What a program prints; it must end by itself, without a word on standard error."""
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=timeout
+        # From 3.12 on Python warns of forks beside threads, which these programs are about.
+        [sys.executable, "-W", "ignore:This process:DeprecationWarning", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
     )
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
