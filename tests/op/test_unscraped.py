@@ -100,6 +100,13 @@ def test_what_has_ended_is_not_asked_for_again_and_an_older_pod_is_found(server)
     assert server.asked == ["p0", "old", "old"]
 
 
+def test_another_pod_that_has_the_name_by_now_is_not_taken_for_it(server):
+    server.add("Running", body("a"))
+    server.phases["a"] = ("Running", body("a", uid="another"))
+
+    assert server.find() == {}
+
+
 def test_what_cannot_be_asked_stays_as_it_was(server):
     server.add("Running", body("a"))
     server.find()
